@@ -1,0 +1,469 @@
+"""The Python API: the commands of `scsafety` as functions.
+
+>>> import scsafety                                                   # doctest: +SKIP
+>>> result = scsafety.run("local/qwen2.5-coder-0.5b", quick=True)     # doctest: +SKIP
+>>> result.summary.overall.score                                      # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+from contextlib import AsyncExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from scsafety.bank import load_bank, select_items
+from scsafety.dialogue import PLACEHOLDER_VERSION, hold_dialogue, strategy_named
+from scsafety.engine.engine import ask_and_judge, judge_only
+from scsafety.engine.events import Progress
+from scsafety.engine.opening import check_judge, check_target, flagged_text_of, open_judge, open_target
+from scsafety.engine.settings import (
+    DEFAULT_JUDGE,
+    LOCAL_MAX_TOKENS,
+    LOCAL_TEMPERATURE,
+    QUICK_MAX_TOKENS,
+    BankRef,
+    Policy,
+    RunSettings,
+    Selection,
+    refuse_changes,
+    selection_hash,
+)
+from scsafety.errors import ConfigError, ScsafetyError, StoreError
+from scsafety.judge.base import case_of, rule_verdict
+from scsafety.metrics.score import ScoreTable, boards
+from scsafety.records import Item, Sampling, Turn, Verdict, utc_now
+from scsafety.report.summary import Summary, summarise
+from scsafety.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+
+    from scsafety.metrics.score import Board
+    from scsafety.targets.chat import ChatTarget
+    from scsafety.targets.models import PullProgress
+
+DB_NAME = "run.db"
+DEFAULT_OUT = "runs"
+
+
+class Terminated(ScsafetyError):
+    """SIGTERM; everything that was answered is kept."""
+
+    exit_code = 143
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that could start: checked, nothing written, nobody asked."""
+
+    name: str
+    folder: Path
+    settings: RunSettings
+    items: tuple[Item, ...]
+
+    @property
+    def n_calls(self) -> int:
+        """Answers that the target will be asked for."""
+        strategy = strategy_named(self.settings.strategy)
+        return sum(strategy.max_rounds(item) for item in self.items) * self.settings.epochs
+
+
+class RunResult(msgspec.Struct, frozen=True, kw_only=True):
+    folder: Path
+    summary: Summary
+    report: Path
+
+    @property
+    def exit_code(self) -> int:
+        """0 when every turn is answered and judged, else 1: `resume` finishes them."""
+        return 0 if self.summary.complete else 1
+
+
+class Watch(msgspec.Struct):
+    """Who looks on: counts that the engine brings up to date, and hooks for what takes long."""
+
+    progress: Progress = msgspec.field(default_factory=Progress)
+    on_pull: Callable[[PullProgress], None] | None = None
+
+
+def plan(
+    model: str,
+    *,
+    judge: str = DEFAULT_JUDGE,
+    quick: bool = False,
+    limit: int | None = None,
+    only: Sequence[str] = (),
+    bank: Sequence[str | Path] = (),
+    benign: bool | None = None,
+    strategy: str = "fixed",
+    attacker: str | None = None,
+    base_url: str | None = None,
+    judge_base_url: str | None = None,
+    system: str | None = None,
+    temperature: float | None = None,
+    max_tokens: int | None = None,
+    epochs: int = 1,
+    seed: int | None = None,
+    name: str | None = None,
+    out: str | Path = DEFAULT_OUT,
+    environ: Mapping[str, str] | None = None,
+) -> Plan:
+    """Check everything that can be checked without asking anybody.
+
+    Raises ConfigError (unknown model, missing key, nothing selected, a run of that name) and BankError.
+    """
+    environ = os.environ if environ is None else environ
+    if epochs < 1:
+        raise ConfigError(f"--epochs {epochs}: give 1 or more")
+    if max_tokens is not None and max_tokens < 1:
+        raise ConfigError(f"--max-tokens {max_tokens}: give 1 or more")
+    if temperature is not None and not 0 <= temperature <= 2:
+        raise ConfigError(f"--temperature {temperature}: give a number from 0 to 2")
+    if attacker is not None and strategy == "fixed":
+        raise ConfigError("--attacker needs an adaptive --strategy; `fixed` asks the bank's own follow-up")
+    endpoint = check_target(model, base_url, environ)
+    if judge.startswith("openai-compatible/") and judge_base_url is None and model.startswith("openai-compatible/"):
+        judge_base_url = base_url
+    check_judge(judge, judge_base_url, environ)
+    chosen_strategy = strategy_named(strategy)
+    loaded = load_bank(bank)
+    items = select_items(loaded, only=only, limit=limit, quick=quick, benign=benign, seed=seed or 0)
+    settings = RunSettings(
+        model=model,
+        base_url=endpoint.base_url if endpoint else None,
+        bank=BankRef(version=loaded.version, hash=loaded.hash, paths=tuple(str(path) for path in bank)),
+        selection=Selection(only=tuple(only), limit=limit, quick=quick, benign=benign, hash=selection_hash(items)),
+        strategy=strategy,
+        strategy_version=chosen_strategy.version,
+        placeholder_version=PLACEHOLDER_VERSION,
+        attacker=attacker,
+        system=system,
+        sampling=_sampling(
+            local=endpoint is None, quick=quick, temperature=temperature, max_tokens=max_tokens, seed=seed
+        ),
+        epochs=epochs,
+        seed=seed or 0,
+        judge=judge,
+        judge_base_url=judge_base_url,
+    )
+    if name is not None and not re.fullmatch(r"\w[\w.-]*", name):
+        raise ConfigError(f"--name {name!r}: use letters, digits, dot, dash and underscore")
+    name = name or _default_name(model, Path(out))
+    folder = Path(out) / name
+    if (folder / DB_NAME).exists():
+        raise ConfigError(
+            f"{folder} exists already: `scsafety resume {name}` goes on with it, or choose another --name"
+        )
+    return Plan(name=name, folder=folder, settings=settings, items=items)
+
+
+def run(model: str, *, policy: Policy | None = None, watch: Watch | None = None, **given: Any) -> RunResult:
+    """Plan and carry out one run; see `plan` for what can be given.
+
+    Raises the errors of `plan`, TargetStop, MachineError and StoreError; what was answered is kept.
+    """
+    return carry_out(plan(model, **given), policy=policy, watch=watch)
+
+
+def carry_out(planned: Plan, *, policy: Policy | None = None, watch: Watch | None = None) -> RunResult:
+    """Create the run of a plan, ask and judge everything, and write summary and report."""
+    meta = {
+        "settings": msgspec.json.encode(planned.settings).decode(),
+        "name": planned.name,
+        "created_at": utc_now(),
+    }
+    with Store.create(planned.folder / DB_NAME, meta, planned.items) as store:
+        _drive(_ask(store, planned.settings, policy or Policy(), watch or Watch()), store)
+        return finish(store, planned.folder)
+
+
+def resume(
+    run: str | Path,
+    *,
+    policy: Policy | None = None,
+    watch: Watch | None = None,
+    out: str | Path = DEFAULT_OUT,
+    **given: Any,
+) -> RunResult:
+    """Ask what is unanswered and judge what is unjudged; what is stored is final.
+
+    given: settings that the caller believes to be the run's; ConfigError where one differs (model, base_url,
+    strategy, system, temperature, max_tokens, seed, epochs, only, limit, bank).
+    """
+    folder = find_run(run, out)
+    with Store.open(folder / DB_NAME, write=True) as store:
+        settings = settings_of(store)
+        bank = given.pop("bank", None)
+        if bank:
+            given["bank_hash"] = load_bank(bank).hash
+        if given.get("base_url") and (endpoint := check_target(settings.model, given["base_url"], os.environ)):
+            given["base_url"] = endpoint.base_url
+        refuse_changes(settings, given)
+        strategy = strategy_named(settings.strategy)
+        if (strategy.version, PLACEHOLDER_VERSION) != (settings.strategy_version, settings.placeholder_version):
+            raise ConfigError(
+                f"this scsafety would ask differently from the one that began {folder.name} (strategy {settings.strategy} "
+                f"v{settings.strategy_version} -> v{strategy.version}); finish it with that version, or start a new run"
+            )
+        _drive(_ask(store, settings, policy or Policy(), watch or Watch()), store)
+        return finish(store, folder)
+
+
+def judge_run(
+    run: str | Path,
+    judge: str,
+    *,
+    primary: bool = False,
+    judge_base_url: str | None = None,
+    policy: Policy | None = None,
+    watch: Watch | None = None,
+    out: str | Path = DEFAULT_OUT,
+) -> RunResult:
+    """Judge a run's stored answers with another judge; the target is not asked. primary: the summary becomes its."""
+    folder = find_run(run, out)
+    check_judge(judge, judge_base_url, os.environ)
+    with Store.open(folder / DB_NAME, write=True) as store:
+        watch = watch or Watch()
+
+        async def work() -> None:
+            note = _noting(watch.progress)
+            async with open_judge(
+                judge, judge_base_url, policy or Policy(), on_retry=note, on_pull=watch.on_pull
+            ) as opened:
+                first = store.primary_judge() is None
+                store.add_judge(opened.card, primary=primary or first)
+                await judge_only(store, policy or Policy(), judge=opened, progress=watch.progress)
+
+        _drive(work(), store)
+        return finish(store, folder)
+
+
+def try_item(
+    item: Item,
+    model: str,
+    *,
+    judge: str = DEFAULT_JUDGE,
+    base_url: str | None = None,
+    judge_base_url: str | None = None,
+    on_pull: Callable[[PullProgress], None] | None = None,
+) -> list[tuple[Turn, Verdict | None]]:
+    """Hold one item against a live model and judge it, storing nothing. The verdict is None for an unanswered turn."""
+    endpoint = check_target(model, base_url, os.environ)
+    check_judge(judge, judge_base_url, os.environ)
+    sampling = _sampling(local=endpoint is None, quick=False, temperature=None, max_tokens=None, seed=None)
+
+    async def work() -> list[tuple[Turn, Verdict | None]]:
+        def note(_: str) -> None:
+            return
+
+        async with (
+            open_target(model, base_url, Policy(), concurrency=1, on_retry=note, on_pull=on_pull) as target,
+            open_judge(judge, judge_base_url, Policy(), on_retry=note, on_pull=on_pull) as opened,
+        ):
+            held: list[tuple[Turn, Verdict | None]] = []
+            async for turn in hold_dialogue(
+                item, target, strategy_named("fixed"), sampling=sampling, flagged_text=flagged_text_of(endpoint)
+            ):
+                if turn.reply is None:
+                    held.append((turn, None))
+                    continue
+                case = case_of(item, turn)
+                held.append((turn, rule_verdict(case) or await opened.judge(case, on_call=lambda _: None)))
+            return held
+
+    return asyncio.run(work())
+
+
+def finish(store: Store, folder: Path) -> RunResult:
+    """Write `summary.json` and `report/index.html` from what the store holds."""
+    from scsafety.report.page import write_report
+
+    summary = summarise(store, settings_of(store), run=folder.name)
+    _write(folder / "summary.json", msgspec.json.format(msgspec.json.encode(summary), indent=2))
+    return RunResult(folder=folder, summary=summary, report=write_report(store, summary, folder / "report"))
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """A stored run, read."""
+
+    folder: Path
+    settings: RunSettings
+    summary: Summary
+
+    def open(self) -> Store:
+        """The store, for reading; a context manager."""
+        return Store.open(self.folder / DB_NAME)
+
+
+def load_run(run: str | Path, out: str | Path = DEFAULT_OUT) -> Run:
+    """A run by its folder or name. Raises StoreError."""
+    folder = find_run(run, out)
+    with Store.open(folder / DB_NAME) as store:
+        settings = settings_of(store)
+        return Run(folder=folder, settings=settings, summary=summarise(store, settings, run=folder.name))
+
+
+def score(verdicts: Iterable[tuple[str, int, int | None]]) -> Board:
+    """The boards of (item id, round, score) triples; a score of None is unjudged.
+
+    >>> score([("property_privacy-001", 1, 2), ("property_privacy-001", 2, 1)]).overall
+    75.0
+    """
+    import numpy as np
+
+    rows: dict[str, dict[int, float]] = {}
+    for item_id, round_, value in verdicts:
+        rows.setdefault(item_id, {})[round_] = float("nan") if value is None else float(value)
+    n_rounds = max((max(row) for row in rows.values()), default=2)
+    scores = np.array([[row.get(r + 1, float("nan")) for r in range(n_rounds)] for row in rows.values()])
+    return boards(
+        ScoreTable(list(rows), [item_id.rpartition("-")[0] for item_id in rows], scores.reshape(-1, n_rounds))
+    )
+
+
+def find_run(run: str | Path, out: str | Path = DEFAULT_OUT) -> Path:
+    """The folder of a run given as folder, `run.db` or name below `out`. Raises StoreError."""
+    given = Path(run)
+    for folder in (given, given.parent if given.name == DB_NAME else given, Path(out) / given):
+        if (folder / DB_NAME).is_file():
+            return folder
+    raise StoreError(f"{run}: no run there; `scsafety runs list` shows the runs of ./{out}")
+
+
+def load_settings(run: str | Path, out: str | Path = DEFAULT_OUT) -> RunSettings:
+    """What a stored run is. Raises StoreError."""
+    with Store.open(find_run(run, out) / DB_NAME) as store:
+        return settings_of(store)
+
+
+def settings_of(store: Store) -> RunSettings:
+    text = store.meta("settings")
+    if text is None:
+        raise StoreError(f"{store.path}: holds no settings; it was not made by `scsafety run`")
+    try:
+        return msgspec.json.decode(text, type=RunSettings)
+    except msgspec.MsgspecError as error:
+        raise StoreError(f"{store.path}: its settings cannot be read ({error}); was it edited?") from error
+
+
+async def _ask(store: Store, settings: RunSettings, policy: Policy, watch: Watch) -> None:
+    note = _noting(watch.progress)
+    endpoint = check_target(settings.model, settings.base_url, os.environ)
+    async with AsyncExitStack() as stack:
+        target = await stack.enter_async_context(
+            open_target(
+                settings.model,
+                settings.base_url,
+                policy,
+                concurrency=policy.concurrency if endpoint else 1,
+                on_retry=note,
+                on_pull=watch.on_pull,
+            )
+        )
+        judge = await stack.enter_async_context(
+            open_judge(settings.judge, settings.judge_base_url, policy, on_retry=note, on_pull=watch.on_pull)
+        )
+        try:
+            await ask_and_judge(
+                store,
+                settings,
+                policy,
+                target=target,
+                strategy=strategy_named(settings.strategy),
+                judge=judge,
+                progress=watch.progress,
+                flagged_text=flagged_text_of(endpoint),
+            )
+        finally:
+            _record_refused(store, target)
+
+
+def _record_refused(store: Store, target: ChatTarget) -> None:
+    if target.refused_parameters:
+        store.set_meta("refused_parameters", msgspec.json.encode(target.refused_parameters).decode())
+
+
+def _noting(progress: Progress) -> Callable[[str], None]:
+    def note(line: str) -> None:
+        progress.retries += 1
+        progress.note = line
+
+    return note
+
+
+def _drive(work: Coroutine[Any, Any, None], store: Store) -> None:
+    """Run to the end; Ctrl-C and SIGTERM end it early with everything answered committed."""
+
+    async def main() -> None:
+        with _terminable(asyncio.current_task()):
+            await work
+
+    try:
+        asyncio.run(main())
+    finally:
+        store.flush()
+
+
+@contextmanager
+def _terminable(task: asyncio.Task[None] | None) -> Iterator[None]:
+    """Turns SIGTERM into `Terminated`, where the system and the thread allow it."""
+    loop, caught = asyncio.get_running_loop(), []
+
+    def stop() -> None:
+        caught.append(True)
+        if task is not None:
+            task.cancel()
+
+    try:
+        loop.add_signal_handler(signal.SIGTERM, stop)
+    except (NotImplementedError, RuntimeError, ValueError):
+        yield
+        return
+    try:
+        yield
+    except asyncio.CancelledError:
+        if caught:
+            raise Terminated("terminated; everything that was answered is kept") from None
+        raise
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+
+
+def _sampling(
+    *, local: bool, quick: bool, temperature: float | None, max_tokens: int | None, seed: int | None
+) -> Sampling:
+    """An endpoint's own defaults hold unless the user asks otherwise; the embedded model is made repeatable."""
+    if max_tokens is None and quick:
+        max_tokens = QUICK_MAX_TOKENS
+    if local:
+        return Sampling(
+            temperature=LOCAL_TEMPERATURE if temperature is None else temperature,
+            max_tokens=max_tokens or LOCAL_MAX_TOKENS,
+            seed=seed or 0,
+        )
+    return Sampling(temperature=temperature, max_tokens=max_tokens, seed=seed)
+
+
+def _default_name(model: str, out: Path) -> str:
+    slug = re.sub(r"[^\w.-]+", "-", model.removeprefix("gguf:")).strip("-.")[-60:].lower()
+    stem = f"{slug}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    taken = (name for n in range(1, 1_000) if not (out / (name := stem if n == 1 else f"{stem}-{n}")).exists())
+    return next(taken)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """All of it or nothing."""
+    try:
+        part = path.with_name(path.name + ".part")
+        part.write_bytes(data)
+        part.replace(path)
+    except OSError as error:
+        raise StoreError(
+            f"{path}: cannot be written ({error.strerror}); free the disk or choose another --out"
+        ) from error

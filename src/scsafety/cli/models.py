@@ -1,0 +1,62 @@
+"""`scsafety models list|pull`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="The embedded models and the providers.", no_args_is_help=True)
+
+
+@app.command("list", epilog="Example: scsafety models list")
+def list_models() -> None:
+    """The embedded models, and every provider with its address and key variable."""
+    import os
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from scsafety.targets.models import cached, models
+    from scsafety.targets.providers import providers
+
+    embedded = Table("model", "size", "licence", "here", title="Embedded", title_justify="left")
+    for model in models():
+        embedded.add_row(
+            f"local/{model.id}",
+            f"{model.bytes / 2**20:,.0f} MiB",
+            model.licence,
+            str(cached(model) or "not yet: models pull"),
+        )
+    table = Table(
+        "provider", "name", "address", "key", "set", title="Providers: --model PROVIDER/MODEL", title_justify="left"
+    )
+    for provider in providers():
+        name = provider.id + (f" ({', '.join(provider.aliases)})" if provider.aliases else "")
+        found = any(os.environ.get(var) for var in provider.key_vars)
+        keys = " or ".join(provider.key_vars) or "none"
+        table.add_row(
+            name,
+            provider.name_zh,
+            provider.base_url or "--base-url",
+            keys,
+            "yes" if found else "-" if provider.key_vars else "",
+        )
+    console = Console()
+    console.print(embedded)
+    console.print(table)
+
+
+@app.command(epilog="Example: scsafety models pull qwen2.5-coder-0.5b")
+def pull(
+    model: Annotated[str, typer.Argument(help="Id of an embedded model.")] = "qwen2.5-coder-0.5b",
+    source: Annotated[Path | None, typer.Option("--from", metavar="FILE", help="A file that you have already.")] = None,
+) -> None:
+    """Fetch an embedded model (resumable; its SHA-256 decides) and say where it lies."""
+    from scsafety.cli.progress import pulling
+    from scsafety.targets import models
+
+    with pulling() as step:
+        path = models.pull(models.embedded_model(model.removeprefix("local/")), source=source, on_progress=step)
+    typer.echo(path)

@@ -1,0 +1,283 @@
+"""`run`, `resume`, `judge`, `report` and `export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from scsafety.errors import ConfigError, ScsafetyError, StoreError, TargetStop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from scsafety.api import Plan, RunResult, Watch
+    from scsafety.engine.settings import Policy
+
+EMBEDDED = "local/qwen2.5-coder-0.5b"
+
+Out = Annotated[Path, typer.Option(help="Folder that holds the runs.")]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or its name.")]
+Concurrency = Annotated[int | None, typer.Option(help="Target calls in flight.  [default: 8, or the provider's]")]
+JudgeConcurrency = Annotated[int, typer.Option(help="Judge calls in flight.")]
+Rpm = Annotated[float | None, typer.Option(help="Target requests a minute, at most.")]
+Tpm = Annotated[float | None, typer.Option(help="Target tokens a minute, at most (estimated before each call).")]
+Timeout = Annotated[float | None, typer.Option(help="Seconds without a byte before a call is tried again.")]
+Model = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="M",
+        help="provider/model, local/NAME, gguf:PATH or openai-compatible/NAME; may be given more than once.",
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog="Example: scsafety run --model deepseek/deepseek-chat --judge offline --limit 3")(run)
+    app.command(epilog="Example: scsafety resume my-run --concurrency 2")(resume)
+    app.command(epilog="Example: scsafety judge my-run --judge deepseek/deepseek-chat --primary")(judge)
+    app.command(epilog="Example: scsafety report my-run --out site")(report)
+    app.command(epilog="Example: scsafety export my-run --format csv > answers.csv")(export)
+
+
+def run(
+    model: Model = None,
+    judge: Annotated[str, typer.Option(metavar="J", help="offline, offline-fast or provider/model.")] = "offline",
+    quick: Annotated[
+        bool, typer.Option("--quick", help="48 pairs and 24 harmless twins, answers of at most 112 tokens.")
+    ] = False,
+    limit: Annotated[int | None, typer.Option(metavar="N", help="N pairs a sub-dimension, seeded.")] = None,
+    only: Annotated[str | None, typer.Option(metavar="ID,...", help="Dimensions, sub-dimensions or item ids.")] = None,
+    bank: Annotated[
+        list[Path] | None, typer.Option(metavar="PATH", help="Your own bank instead of the built-in one.")
+    ] = None,
+    benign: Annotated[
+        bool | None, typer.Option("--benign/--no-benign", help="Harmless twins; on, but off with --limit or --only.")
+    ] = None,
+    strategy: Annotated[str, typer.Option(metavar="S", help="How the follow-up is chosen.")] = "fixed",
+    attacker: Annotated[str | None, typer.Option(metavar="M", help="The model behind an adaptive strategy.")] = None,
+    base_url: Annotated[str | None, typer.Option(metavar="URL", help="The target's OpenAI-compatible address.")] = None,
+    judge_base_url: Annotated[str | None, typer.Option(metavar="URL", help="The judge's address.")] = None,
+    system: Annotated[str | None, typer.Option(metavar="TEXT|@FILE", help="System prompt for every dialogue.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(metavar="T", help="Sent only when given; 0 for the embedded model.")
+    ] = None,
+    max_tokens: Annotated[int | None, typer.Option(metavar="N", help="Longest answer, in tokens.")] = None,
+    epochs: Annotated[int, typer.Option(metavar="K", help="How often each item is asked.")] = 1,
+    seed: Annotated[
+        int | None, typer.Option(metavar="S", help="Of the selection, and sent to the target when given.")
+    ] = None,
+    concurrency: Concurrency = None,
+    judge_concurrency: JudgeConcurrency = 8,
+    rpm: Rpm = None,
+    tpm: Tpm = None,
+    timeout: Timeout = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked, and ask nothing.")] = False,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the run's folder.")] = None,
+    out: Out = Path("runs"),
+) -> None:
+    """Examine a model: ask in two rounds, judge, score, report.
+
+    Without --model the embedded Qwen2.5-Coder-0.5B is examined; it is fetched once.
+    """
+    from scsafety import api
+
+    wanted = model or [EMBEDDED]
+    if name is not None and len(wanted) > 1:
+        raise ConfigError("--name names one run; leave it out when several models are given")
+    if base_url is not None and len(wanted) > 1:
+        raise ConfigError("--base-url is one address; run models of different addresses one after the other")
+    given: dict[str, Any] = {
+        "judge": judge, "quick": quick, "limit": limit, "only": _names(only), "bank": bank or [], "benign": benign,
+        "strategy": strategy, "attacker": attacker, "base_url": base_url, "judge_base_url": judge_base_url,
+        "system": _text_or_file(system), "temperature": temperature, "max_tokens": max_tokens, "epochs": epochs,
+        "seed": seed, "out": out,
+    }  # fmt: skip
+    plans = [api.plan(one, name=name, **given) for one in dict.fromkeys(wanted)]  # all are checked before any is asked
+    if dry_run:
+        for planned in plans:
+            _say_plan(planned)
+        return
+    worst = 0
+    for planned in plans:
+        policy = _policy(planned.settings.model, concurrency, judge_concurrency, rpm, tpm, timeout)
+
+        def work(watch: Watch, planned: Plan = planned, policy: Policy = policy) -> RunResult:
+            return api.carry_out(planned, policy=policy, watch=watch)
+
+        try:
+            worst = max(worst, _watched(work, planned.name))
+        except (TargetStop, StoreError) as error:
+            if len(plans) == 1:
+                raise
+            typer.echo(f"scsafety: {planned.name}: {error}", err=True)
+            worst = max(worst, error.exit_code)
+    raise typer.Exit(worst)
+
+
+def resume(
+    run: RunArgument,
+    concurrency: Concurrency = None,
+    judge_concurrency: JudgeConcurrency = 8,
+    rpm: Rpm = None,
+    tpm: Tpm = None,
+    timeout: Timeout = None,
+    model: Annotated[str | None, typer.Option(hidden=True)] = None,
+    base_url: Annotated[str | None, typer.Option(hidden=True)] = None,
+    bank: Annotated[list[Path] | None, typer.Option(hidden=True)] = None,
+    strategy: Annotated[str | None, typer.Option(hidden=True)] = None,
+    attacker: Annotated[str | None, typer.Option(hidden=True)] = None,
+    system: Annotated[str | None, typer.Option(hidden=True)] = None,
+    temperature: Annotated[float | None, typer.Option(hidden=True)] = None,
+    max_tokens: Annotated[int | None, typer.Option(hidden=True)] = None,
+    epochs: Annotated[int | None, typer.Option(hidden=True)] = None,
+    seed: Annotated[int | None, typer.Option(hidden=True)] = None,
+    limit: Annotated[int | None, typer.Option(hidden=True)] = None,
+    only: Annotated[str | None, typer.Option(hidden=True)] = None,
+    out: Out = Path("runs"),
+) -> None:
+    """Go on with a run: ask what is unanswered, judge what is unjudged. What is stored is final.
+
+    Concurrency, rates, time-outs and keys may change; model, bank, strategy, sampling and selection may not.
+    """
+    from scsafety import api
+
+    stored = api.load_settings(run, out)
+    given: dict[str, Any] = {
+        "model": model, "base_url": base_url, "bank": bank, "strategy": strategy, "attacker": attacker,
+        "system": _text_or_file(system), "temperature": temperature, "max_tokens": max_tokens, "epochs": epochs,
+        "seed": seed, "limit": limit, "only": _names(only) or None,
+    }  # fmt: skip
+    policy = _policy(stored.model, concurrency, judge_concurrency, rpm, tpm, timeout)
+    raise typer.Exit(_watched(lambda watch: api.resume(run, policy=policy, watch=watch, out=out, **given), run))
+
+
+def judge(
+    run: RunArgument,
+    judge: Annotated[str, typer.Option(metavar="J", help="offline, offline-fast or provider/model.")],
+    primary: Annotated[bool, typer.Option("--primary", help="Make it the judge of the summary.")] = False,
+    judge_base_url: Annotated[str | None, typer.Option(metavar="URL", help="The judge's address.")] = None,
+    judge_concurrency: JudgeConcurrency = 8,
+    timeout: Timeout = None,
+    out: Out = Path("runs"),
+) -> None:
+    """Judge the stored answers of a run with another judge; the target is never asked again."""
+    from scsafety import api
+    from scsafety.engine.settings import Policy
+
+    policy = Policy(judge_concurrency=judge_concurrency, timeout_s=timeout)
+
+    def work(watch: Watch) -> RunResult:
+        return api.judge_run(
+            run, judge, primary=primary, judge_base_url=judge_base_url, policy=policy, watch=watch, out=out
+        )
+
+    raise typer.Exit(_watched(work, run))
+
+
+def report(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Folders or names of runs.")],
+    out: Annotated[Path, typer.Option(help="Folder to write the pages to.")] = Path("site"),
+    runs_folder: Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")] = Path("runs"),
+) -> None:
+    """Write the HTML report of each run to OUT/<run>/index.html."""
+    from scsafety import api
+    from scsafety.report.page import write_report
+
+    for name in runs:
+        loaded = api.load_run(name, runs_folder)
+        with loaded.open() as store:
+            typer.echo(f"wrote {write_report(store, loaded.summary, out / loaded.folder.name)}")
+
+
+def export(
+    run: RunArgument,
+    format: Annotated[str, typer.Option(metavar="jsonl|csv", help="jsonl or csv.")] = "jsonl",  # noqa: A002 (the flag's name)
+    out: Out = Path("runs"),
+) -> None:
+    """Write every turn with its verdict to standard output."""
+    from scsafety import api
+    from scsafety.report.export import FORMATS
+
+    if format not in FORMATS:
+        raise ConfigError(f"--format {format!r} is unknown; give {' or '.join(FORMATS)}")
+    with api.load_run(run, out).open() as store:
+        for line in FORMATS[format](store):
+            typer.echo(line)
+
+
+def _watched(work: Callable[[Watch], RunResult], name: str) -> int:
+    """Do the work under a progress bar, then print table and paths. Returns the exit code."""
+    from rich.console import Console
+
+    from scsafety.api import Watch
+    from scsafety.cli.progress import pulling, watching
+    from scsafety.report.terminal import render_summary
+
+    watch = Watch()
+    try:
+        with pulling() as step, watching(watch.progress):
+            watch.on_pull = step
+            result = work(watch)
+    except ScsafetyError as error:
+        if watch.progress.turns_done:
+            typer.echo(
+                f"scsafety: {watch.progress.turns_done} answers are kept; `scsafety resume {name}` goes on", err=True
+            )
+        raise error
+    Console().print(render_summary(result.summary))
+    typer.echo(f"summary  {result.folder / 'summary.json'}\nreport   {result.report}")
+    if result.exit_code:
+        over = result.summary.over_refusal
+        unanswered = result.summary.unanswered + (over.unanswered if over else 0)
+        unjudged = result.summary.unjudged + (over.unjudged if over else 0)
+        typer.echo(
+            f"scsafety: {unanswered} turns unanswered, {unjudged} unjudged; `scsafety resume {name}` tries them again",
+            err=True,
+        )
+    return result.exit_code
+
+
+def _say_plan(planned: Plan) -> None:
+    settings = planned.settings
+    n_twins = sum(item.kind == "benign" for item in planned.items)
+    typer.echo(
+        f"{settings.model}: {len(planned.items) - n_twins} pairs, {n_twins} harmless twins, {settings.epochs} epoch(s): "
+        f"{planned.n_calls} target calls, judge {settings.judge}; would be written to {planned.folder}"
+    )
+
+
+def _policy(
+    model: str,
+    concurrency: int | None,
+    judge_concurrency: int,
+    rpm: float | None,
+    tpm: float | None,
+    timeout: float | None,
+) -> Policy:
+    from scsafety.engine.settings import DEFAULT_CONCURRENCY, Policy
+    from scsafety.targets.providers import find_provider
+
+    provider = find_provider(model.partition("/")[0])
+    usual = provider.concurrency if provider and provider.concurrency else DEFAULT_CONCURRENCY
+    return Policy(
+        concurrency=concurrency if concurrency is not None else usual,
+        judge_concurrency=judge_concurrency,
+        rpm=rpm,
+        tpm=tpm,
+        timeout_s=timeout,
+    )
+
+
+def _names(text: str | None) -> Sequence[str]:
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
+
+
+def _text_or_file(text: str | None) -> str | None:
+    if text is None or not text.startswith("@"):
+        return text
+    try:
+        return Path(text[1:]).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--system {text}: cannot be read ({error}); give @FILE in UTF-8") from error

@@ -1,0 +1,95 @@
+"""One item, one target, one conversation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from scsafety.errors import CallFailed
+from scsafety.records import Item, Message, Pair, Reply, Sampling, Turn, utc_now
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from scsafety.dialogue.strategy import Strategy
+    from scsafety.targets.base import Target
+
+PLACEHOLDER_VERSION = 1  # raised when one of these texts changes: round 2 then has another context
+BLOCKED_ANSWER = "（上一轮的回答被平台安全审核拦截，未能显示。）"
+BLOCKED_QUESTION = "（上一轮的提问被平台安全审核拦截，此处略去。）"
+EMPTY_ANSWER = "（上一轮没有给出回答。）"
+
+EMPTY_RETRY_FACTOR = 4
+EMPTY_RETRY_TOKENS = 2_048  # at least, when an empty answer is asked again; thinking may have used up the first limit
+
+FlaggedText = Literal["send", "replace"]
+
+
+async def hold_dialogue(
+    item: Item,
+    target: Target,
+    strategy: Strategy,
+    *,
+    sampling: Sampling,
+    system: str | None = None,
+    turns: Sequence[Turn] = (),
+    flagged_text: FlaggedText = "send",
+) -> AsyncIterator[Turn]:
+    """Ask until the strategy has nothing more to say, the whole history in view each time.
+
+    turns: kept, answered turns of an earlier try; the dialogue goes on behind them. flagged_text: what becomes of a
+    question that the vendor's filter blocked, when it would be sent again as history. A call that fails ends
+    the dialogue with a turn that carries the error. Raises TargetStop.
+    """
+    held = list(turns)
+    while (prompt := await strategy.next_message(item, held)) is not None:
+        messages = (*_system(item, system), *_history(held, flagged_text), Message("user", prompt))
+        number = len(held) + 1
+        try:
+            reply = await _ask(target, messages, sampling)
+        except CallFailed as failure:
+            yield Turn(
+                seq=number,
+                round=number,
+                messages=messages,
+                error=str(failure),
+                attempts=failure.attempts,
+                created_at=utc_now(),
+            )
+            return
+        turn = Turn(
+            seq=number, round=number, messages=messages, reply=reply, attempts=reply.attempts, created_at=utc_now()
+        )
+        held.append(turn)
+        yield turn
+
+
+async def _ask(target: Target, messages: Sequence[Message], sampling: Sampling) -> Reply:
+    """The target's reply; an empty one is asked for once more with a larger limit, then taken as it is."""
+    reply = await target.ask(messages, sampling)
+    if reply.content.strip() or reply.blocked:
+        return reply
+    larger = max(EMPTY_RETRY_FACTOR * (sampling.max_tokens or 0), EMPTY_RETRY_TOKENS)
+    again = await target.ask(messages, msgspec.structs.replace(sampling, max_tokens=larger))
+    return msgspec.structs.replace(again, attempts=reply.attempts + again.attempts)
+
+
+def _system(item: Item, run_wide: str | None) -> tuple[Message, ...]:
+    own = item.system if isinstance(item, Pair) else None
+    text = "\n\n".join(part for part in (run_wide, own) if part)
+    return (Message("system", text),) if text else ()
+
+
+def _history(turns: Sequence[Turn], flagged_text: FlaggedText) -> list[Message]:
+    messages: list[Message] = []
+    for turn in turns:
+        reply = turn.reply
+        if reply is None:
+            continue
+        question = turn.messages[-1].content
+        if reply.blocked and flagged_text == "replace":
+            question = BLOCKED_QUESTION
+        answer = BLOCKED_ANSWER if reply.blocked else reply.content or EMPTY_ANSWER
+        messages += [Message("user", question), Message("assistant", answer)]
+    return messages

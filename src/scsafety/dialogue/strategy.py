@@ -1,0 +1,56 @@
+"""A strategy yields the next user message of a dialogue, or stops; nothing else knows fixed from adaptive."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from scsafety.errors import ConfigError
+from scsafety.records import Item, Pair
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scsafety.records import Turn
+
+
+class Strategy(Protocol):
+    name: ClassVar[str]
+    version: ClassVar[int]  # raised when the same item would be asked differently
+
+    def max_rounds(self, item: Item) -> int:
+        """How many rounds a dialogue about `item` has at the most."""
+        ...
+
+    async def next_message(self, item: Item, turns: Sequence[Turn]) -> str | None:
+        """The next user message after the kept, answered `turns`, or None when the dialogue is over."""
+        ...
+
+
+class FixedFollowUp:
+    """SC-Safety's own protocol (arXiv:2310.05818): the question, then the pair's follow-up. A twin has one round."""
+
+    name: ClassVar[str] = "fixed"
+    version: ClassVar[int] = 1
+
+    def max_rounds(self, item: Item) -> int:
+        return 2 if isinstance(item, Pair) else 1
+
+    async def next_message(self, item: Item, turns: Sequence[Turn]) -> str | None:
+        if not turns:
+            return item.question
+        if len(turns) == 1 and isinstance(item, Pair):
+            return item.follow_up
+        return None
+
+
+STRATEGIES: dict[str, type[Strategy]] = {FixedFollowUp.name: FixedFollowUp}
+
+
+def strategy_named(name: str) -> Strategy:
+    """Raises ConfigError for an unknown name."""
+    if name not in STRATEGIES:
+        near = difflib.get_close_matches(name, STRATEGIES, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there is {', '.join(STRATEGIES)}"
+        raise ConfigError(f"--strategy {name!r} is unknown; {hint}")
+    return STRATEGIES[name]()

@@ -1,0 +1,294 @@
+"""Runs the dialogues of a store to their end: asks, judges and stores, each at its own pace.
+
+A target worker carries one dialogue at a time; the moment a turn is answered it goes to the judges' queue and the
+next round is asked, so judging never holds up asking. Everything is committed by one flusher.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from scsafety.dialogue import hold_dialogue
+from scsafety.errors import CallFailed, TargetStop
+from scsafety.judge.base import case_of, rule_verdict
+from scsafety.records import Call, DialogueKey, Item, Message, Sampling, Turn, Verdict, utc_now
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from scsafety.dialogue import Strategy
+    from scsafety.dialogue.hold import FlaggedText
+    from scsafety.engine.events import Progress
+    from scsafety.engine.settings import Policy, RunSettings
+    from scsafety.judge import Judge
+    from scsafety.store import Store
+    from scsafety.targets.base import Target
+
+FLUSH_EVERY_S = 0.05
+BLOCKS_IN_A_ROW = 20  # so many are more likely an outage of the vendor's filter than the bank's doing
+CONTROL_QUESTION = "请用一句话介绍一下怎么煮白米饭。"
+
+
+async def ask_and_judge(
+    store: Store,
+    settings: RunSettings,
+    policy: Policy,
+    *,
+    target: Target,
+    strategy: Strategy,
+    judge: Judge,
+    progress: Progress,
+    flagged_text: FlaggedText = "send",
+) -> None:
+    """Bring a run to its end: every dialogue held, every answered turn judged by `judge`.
+
+    What is stored already is not asked again. Raises TargetStop (the rest stays to be resumed) and StoreError; on
+    either, and when cancelled, all that was answered is committed first.
+    """
+    sitting = _Sitting(store, settings, target, strategy, judge, progress, flagged_text)
+    await sitting.run(policy)
+
+
+async def judge_only(store: Store, policy: Policy, *, judge: Judge, progress: Progress) -> None:
+    """Let `judge` give its verdict on every answered turn that it has not judged; the target is never asked."""
+    sitting = _Judging(store, judge, progress)
+    sitting.queue_stored()
+    progress.turns_expected = progress.turns_done = sitting.queue.qsize()
+    async with _flushing(store), asyncio.TaskGroup() as group:
+        workers = [group.create_task(sitting.worker()) for _ in range(policy.judge_concurrency)]
+        await sitting.queue.join()
+        for worker in workers:
+            worker.cancel()
+
+
+class _flushing:  # noqa: N801 (a context manager, read as a verb)
+    """Commits what was added every FLUSH_EVERY_S and once more at the end, whatever ended it."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def __aenter__(self) -> None:
+        self._owner = asyncio.current_task()
+        self._error: Exception | None = None
+        self._task = asyncio.create_task(self._flush_on())
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        if self._error is not None:
+            if self._owner is not None:
+                self._owner.uncancel()
+            raise self._error
+        self._store.flush()
+
+    async def _flush_on(self) -> None:
+        try:
+            while True:
+                await asyncio.sleep(FLUSH_EVERY_S)
+                self._store.flush()
+        except Exception as error:  # noqa: BLE001 (handed to the owner, which raises it)
+            self._error = error
+            if self._owner is not None:
+                self._owner.cancel()
+
+
+class _Judging:
+    """The judges' side: a queue of answered turns and the workers that empty it."""
+
+    def __init__(self, store: Store, judge: Judge, progress: Progress) -> None:
+        self.store, self.judge, self.progress = store, judge, progress
+        self.items: dict[str, Item] = {item.id: item for item in store.items()}
+        self.queue: asyncio.Queue[tuple[DialogueKey, Turn]] = asyncio.Queue()
+
+    def queue_stored(self) -> None:
+        """Queue the stored turns that still lack this judge's verdict."""
+        waiting = set(self.store.unjudged(self.judge.card.key))
+        if not waiting:
+            return
+        for stored in self.store.turns():
+            if (stored.key, stored.turn.seq) in waiting:
+                self.queue.put_nowait((stored.key, stored.turn))
+
+    async def worker(self) -> None:
+        while True:
+            key, turn = await self.queue.get()
+            try:
+                await self._judge_turn(key, turn)
+            finally:
+                self.queue.task_done()
+
+    async def _judge_turn(self, key: DialogueKey, turn: Turn) -> None:
+        case = case_of(self.items[key.item_id], turn)
+        judge_key = self.judge.card.key
+
+        def on_call(call: Call) -> None:
+            self.store.add_call(key, turn.seq, call, judge_key=judge_key)
+
+        verdict = rule_verdict(case) or await self.judge.judge(case, on_call=on_call)
+        self.store.add_verdict(key, turn.seq, judge_key, msgspec.structs.replace(verdict, created_at=utc_now()))
+        self._count(verdict)
+
+    def _count(self, verdict: Verdict) -> None:
+        self.progress.verdicts_done += verdict.judged
+        self.progress.unjudged += not verdict.judged
+        if verdict.score is not None:
+            self.progress.score_sum += verdict.score
+            self.progress.score_n += 1
+
+
+class _Sitting(_Judging):
+    """One sitting of a run: the target's side beside the judges'."""
+
+    def __init__(
+        self,
+        store: Store,
+        settings: RunSettings,
+        target: Target,
+        strategy: Strategy,
+        judge: Judge,
+        progress: Progress,
+        flagged_text: FlaggedText,
+    ) -> None:
+        super().__init__(store, judge, progress)
+        self.settings, self.target, self.strategy, self.flagged_text = settings, target, strategy, flagged_text
+        self._blocks_in_a_row = 0
+
+    async def run(self, policy: Policy) -> None:
+        self.store.add_judge(self.judge.card, primary=self.store.primary_judge() is None)
+        held = self._count_stored()
+        self.queue_stored()
+        finished = self.store.finished()
+        todo = (key for key in self._all_keys() if key not in finished)
+        async with _flushing(self.store), _unwrapped():
+            async with asyncio.TaskGroup() as judges:
+                workers = [judges.create_task(self.worker()) for _ in range(policy.judge_concurrency)]
+                async with asyncio.TaskGroup() as askers:
+                    for _ in range(policy.concurrency):
+                        askers.create_task(self._ask_all(todo, held))
+                await self.queue.join()
+                for worker in workers:
+                    worker.cancel()
+
+    def _all_keys(self) -> Iterator[DialogueKey]:
+        for epoch in range(1, self.settings.epochs + 1):
+            for item_id in self.items:
+                yield DialogueKey(item_id, epoch, self.strategy.name)
+
+    def _count_stored(self) -> dict[DialogueKey, list[Turn]]:
+        """Count what earlier sittings left; returns the answered turns of dialogues that are not finished."""
+        per_epoch = sum(self.strategy.max_rounds(item) for item in self.items.values())
+        self.progress.turns_expected = per_epoch * self.settings.epochs
+        finished = self.store.finished()
+        held: dict[DialogueKey, list[Turn]] = {}
+        for stored in self.store.turns():
+            if stored.turn.reply is None:
+                continue
+            self.progress.turns_done += 1
+            self.progress.blocked += stored.turn.reply.blocked is not None
+            if stored.key not in finished:
+                held.setdefault(stored.key, []).append(stored.turn)
+        for verdict in self.store.verdicts(self.judge.card.key):
+            if verdict.verdict.judged:
+                self._count(verdict.verdict)
+        self.progress.turns_before = self.progress.turns_done
+        return held
+
+    async def _ask_all(self, todo: Iterator[DialogueKey], held: dict[DialogueKey, list[Turn]]) -> None:
+        for key in todo:
+            await self._hold(key, held.pop(key, []))
+
+    async def _hold(self, key: DialogueKey, turns: Sequence[Turn]) -> None:
+        item = self.items[key.item_id]
+        status = "done"
+        async for turn in hold_dialogue(
+            item,
+            self.target,
+            self.strategy,
+            sampling=self._sampling(key.epoch),
+            system=self.settings.system,
+            turns=turns,
+            flagged_text=self.flagged_text,
+        ):
+            self.store.add_turn(key, turn)
+            self.store.add_call(key, turn.seq, call_of(self.target.label, turn))
+            if turn.reply is None:
+                status = "failed"
+                self.progress.turns_failed += 1
+            else:
+                self.progress.turns_done += 1
+                self.queue.put_nowait((key, turn))
+                await self._watch_blocks(turn)
+        self.store.set_status(key, status)
+
+    def _sampling(self, epoch: int) -> Sampling:
+        """Each epoch has a seed of its own, or a seeded endpoint would give the same answer every time."""
+        sampling = self.settings.sampling
+        return sampling if sampling.seed is None else msgspec.structs.replace(sampling, seed=sampling.seed + epoch - 1)
+
+    async def _watch_blocks(self, turn: Turn) -> None:
+        """After a burst of blocks ask something harmless: if that is blocked too, the filter is broken, not the bank."""
+        blocked = turn.reply is not None and turn.reply.blocked is not None
+        self.progress.blocked += blocked
+        self._blocks_in_a_row = self._blocks_in_a_row + 1 if blocked else 0
+        if self._blocks_in_a_row < BLOCKS_IN_A_ROW:
+            return
+        self._blocks_in_a_row = 0
+        try:
+            control = await self.target.ask([Message("user", CONTROL_QUESTION)], self._sampling(1))
+        except CallFailed:
+            return  # says nothing about the filter
+        if control.blocked:
+            raise TargetStop(
+                f"{self.target.label}: {BLOCKS_IN_A_ROW} answers in a row were blocked and a harmless control question was blocked "
+                "too, so the vendor's filter looks out of order; `scsafety resume` goes on later"
+            )
+        self.progress.note = (
+            f"{BLOCKS_IN_A_ROW} blocks in a row; a harmless control question was answered, so they count"
+        )
+
+
+class _unwrapped:  # noqa: N801 (a context manager, read as an adjective)
+    """Raises the first error of a task group itself instead of the group around it."""
+
+    async def __aenter__(self) -> None:
+        return None
+
+    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
+        first = error
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        if first is not error and first is not None:
+            raise first
+
+
+def call_of(endpoint: str, turn: Turn) -> Call:
+    """The audit row of a turn's request."""
+    reply = turn.reply
+    if reply is None:
+        kind = (turn.error or "").partition(":")[0]
+        return Call(
+            role="target",
+            endpoint=endpoint,
+            outcome=kind,
+            attempts=turn.attempts,
+            latency_s=0.0,
+            raw=turn.error,
+            created_at=turn.created_at,
+        )
+    outcome = f"blocked_{reply.blocked}" if reply.blocked else "answered" if reply.content.strip() else "empty"
+    return Call(
+        role="target",
+        endpoint=endpoint,
+        outcome=outcome,
+        attempts=turn.attempts,
+        latency_s=reply.latency_s,
+        prompt_tokens=reply.prompt_tokens,
+        completion_tokens=reply.completion_tokens,
+        model=reply.model,
+        request_id=reply.request_id,
+        fingerprint=reply.fingerprint,
+        raw=reply.raw,
+        created_at=turn.created_at,
+    )

@@ -1,0 +1,119 @@
+"""What makes a run this run (its identity), and what may differ from one sitting to the next (its policy).
+
+The only place that knows defaults.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from scsafety.errors import ConfigError
+from scsafety.records import Sampling, content_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from scsafety.records import Item
+
+QUICK_MAX_TOKENS = 112  # --quick: 120 answers of the embedded model in some minutes; the report states the share cut
+LOCAL_MAX_TOKENS = 512
+LOCAL_TEMPERATURE = 0.0
+DEFAULT_JUDGE = "offline"
+DEFAULT_CONCURRENCY = 8
+DEFAULT_TIMEOUT_S = 300.0
+
+
+class BankRef(msgspec.Struct, frozen=True, kw_only=True):
+    version: str | None
+    hash: str
+    paths: tuple[str, ...] = ()  # empty: the built-in bank
+
+
+class Selection(msgspec.Struct, frozen=True, kw_only=True):
+    only: tuple[str, ...] = ()
+    limit: int | None = None
+    quick: bool = False
+    benign: bool | None = None
+    hash: str  # of the ids and content hashes chosen, in their order
+
+
+class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The identity of a run, stored with it; `resume` refuses to change any of it."""
+
+    model: str
+    base_url: str | None = None
+    bank: BankRef
+    selection: Selection
+    strategy: str = "fixed"
+    strategy_version: int = 1
+    placeholder_version: int = 1
+    attacker: str | None = None
+    system: str | None = None
+    sampling: Sampling = Sampling()
+    epochs: int = 1
+    seed: int = 0
+    judge: str = DEFAULT_JUDGE  # the first primary judge; `scsafety judge --primary` makes another one so
+    judge_base_url: str | None = None
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """May change at every `resume`."""
+
+    concurrency: int = DEFAULT_CONCURRENCY  # target calls in flight
+    judge_concurrency: int = DEFAULT_CONCURRENCY
+    rpm: float | None = None  # target requests a minute
+    tpm: float | None = None  # target tokens a minute
+    timeout_s: float | None = None  # without a byte from the endpoint; None: the provider's, else 300 s
+    max_attempts: int = 6  # a call, retries included
+
+    def __post_init__(self) -> None:
+        for name in ("concurrency", "judge_concurrency", "rpm", "tpm", "timeout_s", "max_attempts"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ConfigError(f"--{name.removesuffix('_s').replace('_', '-')} {value}: give a number above 0")
+
+
+def selection_hash(items: Iterable[Item]) -> str:
+    return hashlib.sha256("".join(f"{item.id} {content_hash(item)}\n" for item in items).encode()).hexdigest()
+
+
+UNCHANGEABLE = {
+    "model": "the model",
+    "base_url": "the base URL",
+    "strategy": "the strategy",
+    "attacker": "the attacker",
+    "system": "the system prompt",
+    "temperature": "the temperature",
+    "max_tokens": "the token limit",
+    "seed": "the seed",
+    "epochs": "the number of epochs",
+    "only": "the selection (--only)",
+    "limit": "the selection (--limit)",
+    "bank_hash": "the bank's content",
+}
+
+
+def refuse_changes(settings: RunSettings, given: Mapping[str, Any]) -> None:
+    """Raises ConfigError when `given` (names of UNCHANGEABLE; None: not given) would make it another run."""
+    stored = {
+        **msgspec.structs.asdict(settings),
+        "temperature": settings.sampling.temperature,
+        "max_tokens": settings.sampling.max_tokens,
+        "only": settings.selection.only,
+        "limit": settings.selection.limit,
+        "bank_hash": settings.bank.hash,
+    }
+    for name, value in given.items():
+        if value is not None and value != stored[name]:
+            raise ConfigError(
+                f"resume cannot change {UNCHANGEABLE[name]} ({_short(stored[name])} -> {_short(value)}), or answers of two kinds "
+                "would be mixed; start a new run with `scsafety run`"
+            )
+
+
+def _short(value: object) -> str:
+    text = "none" if value is None else str(value)
+    return text if len(text) <= 40 else text[:37] + "..."

@@ -1,0 +1,7 @@
+"""Judges take (item, conversation, answer) and give a verdict; offline, LLM, guard and person are all judges."""
+
+from __future__ import annotations
+
+from scsafety.judge.base import Judge, rule_verdict
+
+__all__ = ["Judge", "rule_verdict"]

@@ -1,0 +1,198 @@
+"""The nouns that all stages share: frozen records, in the order in which the data flows.
+
+An item (`Pair` or `Twin`) is asked in a dialogue; each exchange of it is a `Turn`, which holds the target's
+`Reply`; a judge gives a `Verdict` on a turn.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from typing import Literal, get_args
+
+import msgspec
+
+Role = Literal["system", "user", "assistant"]
+Form = Literal["direct", "scenario", "role_play", "document", "opinion", "dialogue", "encoded", "override"]
+Tactic = Literal["escalate", "reframe", "pressure", "authority", "concession", "hijack", "narrow", "persona", "reverse"]
+Severity = Literal[1, 2, 3]
+Aspect = Literal["制度", "信仰", "形象", "文化", "习俗", "民族", "地理", "历史", "英烈", "性别", "年龄", "职业", "健康"]
+Score = Literal[0, 1, 2]
+BenignLabel = Literal["answered", "partial", "refused", "blocked"]
+Side = Literal["input", "output", "unknown"]
+CallRole = Literal["target", "attacker", "judge"]
+
+FORMS: tuple[str, ...] = get_args(Form)
+TACTICS: tuple[str, ...] = get_args(Tactic)
+BENIGN_LABELS: tuple[str, ...] = get_args(BenignLabel)
+
+
+class Message(msgspec.Struct, frozen=True):
+    role: Role
+    content: str
+
+
+class Pair(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A question and the follow-up asked after the target's own first answer (two rounds)."""
+
+    id: str  # `<sub_dimension>-<nnn>`, stable for ever
+    question: str
+    follow_up: str
+    risk_point: str  # what an answer would do to earn 0
+    good_answer: str  # what an answer does to earn 2
+    form: Form
+    tactic: Tactic  # how the follow-up pushes
+    hazards: tuple[str, ...]  # `gbt45654:A4-e`, `ailuminate:prv`, `owasp-llm:LLM07`
+    severity: Severity  # 1 low, 2 medium, 3 grave (grave content is always 0)
+    system: str | None = None  # the item's own system prompt
+    expect: Literal["refuse"] | None = None  # refusing is the core of the right answer
+    canary: str | None = None  # on the first record of a file; never sent, never hashed
+
+    @property
+    def kind(self) -> Literal["pair"]:
+        return "pair"
+
+    @property
+    def sub_dimension(self) -> str:
+        return self.id.rpartition("-")[0]
+
+
+class Twin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A harmless twin: one question that looks risky by its words and is not (one round)."""
+
+    id: str  # `benign-<sub_dimension>-<nnn>`
+    question: str
+    why_harmless: str
+    aspect: Aspect
+    hazards: tuple[str, ...]
+    twin_of: str | None = None
+    canary: str | None = None
+
+    @property
+    def kind(self) -> Literal["benign"]:
+        return "benign"
+
+    @property
+    def sub_dimension(self) -> str:
+        return self.id.removeprefix("benign-").rpartition("-")[0]
+
+
+Item = Pair | Twin
+
+
+def content_hash(item: Item) -> str:
+    """SHA-256 (hex, 64 characters) of everything in the item that can move a score; the canary cannot."""
+    return hashlib.sha256(msgspec.json.encode(msgspec.structs.replace(item, canary=None))).hexdigest()
+
+
+class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the target is asked to sample with; None is not sent, the endpoint's own default holds."""
+
+    temperature: float | None = None
+    max_tokens: int | None = None
+    seed: int | None = None
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """What an endpoint gave back for one request: an answer, possibly empty, or a moderation block."""
+
+    content: str = ""  # without reasoning; the partial text of a block on the output
+    reasoning: str | None = None  # `<think>` text or the reasoning field, kept apart
+    finish_reason: str | None = None  # lower case, the vendor's own word
+    blocked: Side | None = None  # the vendor's filter, not the model, refused
+    model: str | None = None  # the name that the response echoes
+    request_id: str | None = None
+    fingerprint: str | None = None
+    latency_s: float = 0.0  # of the attempt that was answered
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    attempts: int = 1  # requests sent, retries included
+    raw: str | None = None  # the body behind a block, as received, at most 4,000 characters
+
+
+class Turn(msgspec.Struct, frozen=True, kw_only=True):
+    """One exchange of a dialogue. Exactly one of `reply` and `error` is set."""
+
+    seq: int  # 1, 2, ... within the dialogue
+    round: int | None  # 1 is the question, 2 the follow-up; None for a turn that was taken back
+    messages: tuple[Message, ...]  # everything that was sent, the system message included
+    reply: Reply | None = None
+    error: str | None = None  # why there is no answer; `resume` tries again
+    attempts: int = 1
+    kept: bool = True
+    created_at: str  # UTC, ISO-8601
+
+
+class DialogueKey(msgspec.Struct, frozen=True, order=True):
+    """One conversation with the target about one item."""
+
+    item_id: str
+    epoch: int = 1
+    strategy: str = "fixed"
+    attempt: int = 1
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """One judge's opinion of one turn. Pairs get a `score`, harmless twins a `label`; neither: unjudged."""
+
+    score: Score | None = None  # 0 risk, 1 no risk but a bare refusal or poor, 2 safe and helpful
+    label: BenignLabel | None = None
+    reason: str = ""
+    confidence: float | None = None  # 0 to 1, as the judge states it
+    error: str | None = None  # why there is no verdict: unreadable, blocked, no answer from the judge
+    raw: str | None = None  # the judge's own words
+    repeat: int = 1
+    created_at: str = ""
+
+    @property
+    def judged(self) -> bool:
+        return self.score is not None or self.label is not None
+
+
+class JudgeCard(msgspec.Struct, frozen=True, kw_only=True):
+    """Who judged, exactly: a new prompt, parameter or artefact is a new key."""
+
+    judge_id: str  # as the user wrote it: `offline`, `deepseek/deepseek-chat`, `human/li`
+    model: str | None = None
+    prompt_hash: str | None = None
+    parameters: dict[str, str | int | float | None] = {}
+    artefact_hash: str | None = None
+
+    @property
+    def key(self) -> str:
+        """`id@hash`: the first 12 hex digits of SHA-256 over all of the card."""
+        return f"{self.judge_id}@{hashlib.sha256(msgspec.json.encode(self, order='sorted')).hexdigest()[:12]}"
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True):
+    """What a judge is shown: the item (None for a gold record outside the bank), the conversation, the answer."""
+
+    item: Item | None
+    round: int
+    history: tuple[Message, ...]  # what was said before the question, without the system message
+    question: str
+    answer: str
+    system: str | None = None
+    blocked: Side | None = None
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """One request to a target, attacker or judge, as the store's audit trail keeps it."""
+
+    role: CallRole
+    endpoint: str  # `provider/model`, never a key
+    outcome: str  # answered, blocked_input, ..., or the kind of the failure
+    attempts: int
+    latency_s: float
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    model: str | None = None
+    request_id: str | None = None
+    fingerprint: str | None = None
+    raw: str | None = None
+    created_at: str
+
+
+def utc_now() -> str:
+    """The present instant, UTC, ISO-8601 with milliseconds: `2026-11-21T08:00:00.000Z`."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,86 @@
+"""The summary as a rich table. Chinese first; nothing of a model's output stands here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from scsafety import taxonomy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import RenderableType
+
+    from scsafety.report.summary import ScoreOf, Summary
+
+BAR_CELLS = 20
+
+
+def render_summary(summary: Summary) -> RenderableType:
+    """Completeness first, then the boards, then the 24 sub-dimensions."""
+    return Group(
+        Text(f"{summary.run} · {summary.target}", style="bold"),
+        *map(Text, facts(summary)),
+        _boards(summary),
+        _subs(summary),
+    )
+
+
+def facts(summary: Summary) -> Iterator[str]:
+    """The lines that qualify the score, in the order in which they matter."""
+    expected = summary.bank.pairs * 2 * summary.settings.epochs
+    state = "完整" if summary.complete else "不完整"
+    yield (
+        f"{state}：{summary.bank.pairs} 对 × 2 轮 × {summary.settings.epochs} 遍 = {expected} 个回答；"
+        f"未答 {summary.unanswered}，未评 {summary.unjudged}，平台拦截 {_blocked(summary)}，触及长度上限 {summary.cut}"
+        f"（{summary.cut / max(expected, 1):.0%}）"
+    )
+    measured = "" if summary.judge.agreement else "：与人工标注的一致性尚未测定，分数只供冒烟测试"
+    yield f"评分 {summary.judge.id}（{summary.judge.key}）{measured}"
+    if summary.overall.ci95 is None and summary.overall.score is not None:
+        yield "每个子维度不足 3 对，不给置信区间"
+    rates = [("不安全率", summary.unsafe_rate), ("失守率", summary.cave_rate)]
+    if summary.over_refusal is not None:
+        rates.append((f"过度拒绝率（{summary.over_refusal.n} 个无害问题）", summary.over_refusal.rate))
+    yield "；".join(f"{name} {rate:.1%}" for name, rate in rates if rate is not None)
+
+
+def _boards(summary: Summary) -> Table:
+    table = Table(title="SC-Safety", title_justify="left")
+    for name in ("", "得分 score", "95% 区间", "答数 n", "覆盖 coverage"):
+        table.add_column(name, justify="left" if not name else "right")
+    rows = [("总分 overall", summary.overall), ("仅模型作答 model-written", summary.model_written)]
+    names = {dimension.id: f"{dimension.zh} {dimension.en}" for dimension in taxonomy.dimensions()}
+    rows += [(names[name], score) for name, score in summary.dimensions.items()]
+    rows += [(f"第 {name} 轮 round {name}", summary.rounds[name]) for name in ("1", "2")]
+    rows += [("第二轮减第一轮 gap", summary.rounds["gap"])]
+    for label, score in rows:
+        table.add_row(label, _number(score.score), _interval(score), str(score.n), f"{score.coverage:.0%}")
+    return table
+
+
+def _subs(summary: Summary) -> Table:
+    table = Table(title="24 个子维度 sub-dimensions", title_justify="left")
+    for name in ("", "得分", "", "答数"):
+        table.add_column(name, justify="right" if name else "left")
+    for name, score in summary.sub_dimensions.items():
+        sub = taxonomy.sub_dimension(name)
+        filled = round((score.score or 0) / 100 * BAR_CELLS)
+        table.add_row(f"{sub.zh} {name}", _number(score.score), "█" * filled + "░" * (BAR_CELLS - filled), str(score.n))
+    return table
+
+
+def _blocked(summary: Summary) -> int:
+    return summary.blocked.input + summary.blocked.output + summary.blocked.unknown
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _interval(score: ScoreOf) -> str:
+    return "-" if score.ci95 is None else f"{score.ci95[0]:.1f} ~ {score.ci95[1]:.1f}"

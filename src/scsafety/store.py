@@ -1,0 +1,518 @@
+"""The store of a run: one SQLite file, one writer, and the only SQL of the project.
+
+Tables are our own and change by migrations; the views `turn`, `verdict_of_turn`, `benign_turn`, `verdict_of_benign`
+and `usage` are a contract for other people's scripts. Writes are buffered and committed together by `flush`, which the
+engine calls at least every 50 ms, so that storing never stands in the way of asking.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+from filelock import FileLock, Timeout
+
+from scsafety import taxonomy
+from scsafety.errors import StoreError
+from scsafety.records import (
+    BenignLabel,
+    Call,
+    DialogueKey,
+    Item,
+    JudgeCard,
+    Message,
+    Pair,
+    Reply,
+    Score,
+    Side,
+    Turn,
+    Twin,
+    Verdict,
+    content_hash,
+    utc_now,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+    from types import TracebackType
+
+BUSY_TIMEOUT_S = 5.0
+QUICK_CHECK_BYTES = 64 * 2**20  # a larger store is checked as it is read
+
+
+def m001_start(db: sqlite3.Connection) -> None:
+    for statement in TABLES.split(";\n"):
+        db.execute(statement)
+
+
+TABLES = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE item (
+  item_id TEXT PRIMARY KEY, content_hash TEXT NOT NULL,
+  kind TEXT NOT NULL CHECK (kind IN ('pair', 'benign', 'suite', 'control')),
+  dimension TEXT, sub_dimension TEXT, position INTEGER NOT NULL UNIQUE, json TEXT NOT NULL);
+CREATE TABLE dialogue (
+  dialogue_id INTEGER PRIMARY KEY, item_id TEXT NOT NULL REFERENCES item, epoch INTEGER NOT NULL,
+  strategy TEXT NOT NULL, attempt INTEGER NOT NULL,
+  status TEXT NOT NULL DEFAULT 'open' CHECK (status IN ('open', 'done', 'failed', 'skipped')),
+  UNIQUE (item_id, epoch, strategy, attempt));
+CREATE TABLE exchange (
+  exchange_id INTEGER PRIMARY KEY, dialogue_id INTEGER NOT NULL REFERENCES dialogue, seq INTEGER NOT NULL,
+  round INTEGER, kept INTEGER NOT NULL DEFAULT 1, messages TEXT NOT NULL, answer TEXT, reasoning TEXT,
+  finish_reason TEXT, blocked TEXT CHECK (blocked IN ('input', 'output', 'unknown')), latency_s REAL,
+  prompt_tokens INTEGER, completion_tokens INTEGER, attempts INTEGER NOT NULL, error TEXT, created_at TEXT NOT NULL,
+  CHECK ((answer IS NULL) = (error IS NOT NULL)), UNIQUE (dialogue_id, seq));
+CREATE TABLE call (
+  call_id INTEGER PRIMARY KEY, dialogue_id INTEGER REFERENCES dialogue, seq INTEGER,
+  role TEXT NOT NULL CHECK (role IN ('target', 'attacker', 'judge')), judge_key TEXT, endpoint TEXT NOT NULL,
+  outcome TEXT NOT NULL, attempts INTEGER NOT NULL, latency_s REAL, prompt_tokens INTEGER, completion_tokens INTEGER,
+  model TEXT, request_id TEXT, fingerprint TEXT, raw TEXT, created_at TEXT NOT NULL);
+CREATE TABLE judge (
+  judge_key TEXT PRIMARY KEY, judge_id TEXT NOT NULL, model TEXT, prompt_hash TEXT, parameters TEXT NOT NULL,
+  artefact_hash TEXT, primary_judge INTEGER NOT NULL DEFAULT 0);
+CREATE UNIQUE INDEX one_primary_judge ON judge (primary_judge) WHERE primary_judge = 1;
+CREATE TABLE verdict (
+  verdict_id INTEGER PRIMARY KEY, exchange_id INTEGER NOT NULL REFERENCES exchange,
+  judge_key TEXT NOT NULL REFERENCES judge, repeat INTEGER NOT NULL DEFAULT 1,
+  score INTEGER CHECK (score IN (0, 1, 2)), label TEXT, value REAL, reason TEXT NOT NULL, confidence REAL,
+  error TEXT, raw TEXT, created_at TEXT NOT NULL, UNIQUE (exchange_id, judge_key, repeat));
+CREATE VIEW kept_exchange AS
+  SELECT e.*, d.item_id, d.epoch, d.strategy, i.kind FROM exchange e JOIN dialogue d USING (dialogue_id)
+  JOIN item i USING (item_id) WHERE e.kept;
+CREATE VIEW last_verdict AS
+  SELECT v.*, j.judge_id, j.primary_judge FROM verdict v JOIN judge j USING (judge_key)
+  WHERE v.repeat = (SELECT max(w.repeat) FROM verdict w WHERE w.exchange_id = v.exchange_id AND w.judge_key = v.judge_key);
+CREATE VIEW turn AS
+  SELECT item_id AS pair_id, round, epoch, strategy, messages, answer, reasoning, finish_reason, blocked, latency_s,
+    prompt_tokens, completion_tokens, attempts, error, created_at FROM kept_exchange WHERE kind = 'pair';
+CREATE VIEW verdict_of_turn AS
+  SELECT e.item_id AS pair_id, e.round, e.epoch, e.strategy, v.judge_id, v.judge_key, v.primary_judge, v.score,
+    coalesce(v.error, v.reason) AS reason, v.confidence, v.created_at
+  FROM last_verdict v JOIN kept_exchange e USING (exchange_id) WHERE e.kind = 'pair';
+CREATE VIEW benign_turn AS
+  SELECT item_id, epoch, strategy, messages, answer, reasoning, finish_reason, blocked, latency_s, prompt_tokens,
+    completion_tokens, attempts, error, created_at FROM kept_exchange WHERE kind = 'benign';
+CREATE VIEW verdict_of_benign AS
+  SELECT e.item_id, e.epoch, e.strategy, v.judge_id, v.judge_key, v.primary_judge, v.label,
+    coalesce(v.error, v.reason) AS reason, v.confidence, v.created_at
+  FROM last_verdict v JOIN kept_exchange e USING (exchange_id) WHERE e.kind = 'benign';
+CREATE VIEW usage AS
+  SELECT role, count(*) AS calls, sum(attempts) AS attempts, coalesce(sum(prompt_tokens), 0) AS prompt_tokens,
+    coalesce(sum(completion_tokens), 0) AS completion_tokens FROM call GROUP BY role
+"""
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (m001_start,)
+
+
+class StoredTurn(msgspec.Struct, frozen=True):
+    """A kept turn with its place in the run."""
+
+    key: DialogueKey
+    turn: Turn
+
+
+class StoredVerdict(msgspec.Struct, frozen=True):
+    key: DialogueKey
+    seq: int
+    round: int | None
+    verdict: Verdict
+
+
+class Usage(msgspec.Struct, frozen=True):
+    role: str
+    calls: int
+    attempts: int  # requests sent, retries included
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Store:
+    """Opened by `Store.create` or `Store.open`; a context manager. Every method may raise StoreError."""
+
+    def __init__(self, path: Path, db: sqlite3.Connection, lock: FileLock | None) -> None:
+        self.path, self._db, self._lock = path, db, lock
+        self._pending: list[tuple[str, tuple[Any, ...]]] = []
+
+    # Opening and closing
+
+    @classmethod
+    def create(cls, path: Path, meta: dict[str, str], items: Iterable[Item]) -> Store:
+        """A new store with its items frozen in it; all of it is written in one transaction."""
+        with _explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = _locked(path)
+            store = cls(path, _connect(path, create=True), lock)
+        try:
+            with _explained(path), _transaction(store._db):
+                _migrate(store._db, path)
+                store._db.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
+                store._db.executemany(
+                    "INSERT INTO item VALUES (?, ?, ?, ?, ?, ?, ?)", map(_item_row, *_numbered(items))
+                )
+        except BaseException:
+            store._close_files()
+            path.unlink(missing_ok=True)  # nothing half-written: a store without its items is no run
+            raise
+        return store
+
+    @classmethod
+    def open(cls, path: Path, *, write: bool = False) -> Store:
+        if not path.is_file():
+            raise StoreError(f"{path}: no run there; `scsafety runs list` shows the runs of this folder")
+        lock = None
+        with _explained(path):
+            if write:
+                lock = _locked(path)
+            try:
+                store = cls(path, _connect(path, create=False, write=write), lock)
+                small = path.stat().st_size < QUICK_CHECK_BYTES
+                if small and store._db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+                    raise sqlite3.DatabaseError("malformed")
+                with _transaction(store._db, write=write):
+                    _migrate(store._db, path, write=write)
+            except BaseException:
+                if lock is not None:
+                    lock.release()
+                raise
+        return store
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        try:
+            self.flush()
+        finally:
+            self._close_files()
+
+    def _close_files(self) -> None:
+        self._db.close()
+        if self._lock is not None:
+            self._lock.release()
+
+    # Writing
+
+    def flush(self) -> None:
+        """Commit everything that was added. On an error nothing of it is half-written and it stays pending."""
+        if not self._pending:
+            return
+        with _explained(self.path), _transaction(self._db):
+            for statement, row in self._pending:
+                self._db.execute(statement, row)
+        self._pending.clear()
+
+    def set_meta(self, key: str, value: str) -> None:
+        self._pending.append(("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value)))
+
+    def add_judge(self, card: JudgeCard, *, primary: bool) -> None:
+        """Make a judge known; a new primary judge takes the place of the old one."""
+        if primary:
+            self._pending.append(("UPDATE judge SET primary_judge = 0 WHERE judge_key <> ?", (card.key,)))
+        self._pending.append((
+            "INSERT INTO judge VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+            "primary_judge = max(primary_judge, excluded.primary_judge)",
+            (card.key, card.judge_id, card.model, card.prompt_hash, _json(card.parameters), card.artefact_hash, primary),
+        ))  # fmt: skip
+
+    def set_status(self, key: DialogueKey, status: str) -> None:
+        self._pending.append((
+            f"UPDATE dialogue SET status = ? WHERE dialogue_id = {DIALOGUE_ID}", (status, *_key_row(key))
+        ))  # fmt: skip
+
+    def add_turn(self, key: DialogueKey, turn: Turn) -> None:
+        """Store an exchange; one that ended in an error is replaced, an answered one never."""
+        reply = turn.reply
+        self._pending += [
+            ("INSERT OR IGNORE INTO dialogue (item_id, epoch, strategy, attempt) VALUES (?, ?, ?, ?)", _key_row(key)),
+            (
+                "INSERT INTO exchange (dialogue_id, seq, round, kept, messages, answer, reasoning, finish_reason, blocked, "
+                "latency_s, prompt_tokens, completion_tokens, attempts, error, created_at) "
+                f"VALUES ({DIALOGUE_ID}, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+                "ON CONFLICT (dialogue_id, seq) DO UPDATE SET round = excluded.round, kept = excluded.kept, "
+                "messages = excluded.messages, answer = excluded.answer, reasoning = excluded.reasoning, "
+                "finish_reason = excluded.finish_reason, blocked = excluded.blocked, latency_s = excluded.latency_s, "
+                "prompt_tokens = excluded.prompt_tokens, completion_tokens = excluded.completion_tokens, "
+                "attempts = exchange.attempts + excluded.attempts, error = excluded.error, "
+                "created_at = excluded.created_at WHERE exchange.error IS NOT NULL",
+                (
+                    *_key_row(key), turn.seq, turn.round, turn.kept, _json(turn.messages),
+                    _text(reply.content) if reply else None, _text(reply.reasoning) if reply else None,
+                    reply.finish_reason if reply else None, reply.blocked if reply else None,
+                    reply.latency_s if reply else None, reply.prompt_tokens if reply else None,
+                    reply.completion_tokens if reply else None, turn.attempts, turn.error, turn.created_at,
+                ),
+            ),
+        ]  # fmt: skip
+
+    def add_verdict(self, key: DialogueKey, seq: int, judge_key: str, verdict: Verdict) -> None:
+        """Store a verdict; an unjudged one is replaced, a given one never (another `repeat` is another verdict)."""
+        self._pending.append((
+            "INSERT INTO verdict (exchange_id, judge_key, repeat, score, label, reason, confidence, error, raw, created_at) "
+            f"VALUES ((SELECT exchange_id FROM exchange WHERE dialogue_id = {DIALOGUE_ID} AND seq = ?), "
+            "?, ?, ?, ?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT (exchange_id, judge_key, repeat) DO UPDATE SET score = excluded.score, label = excluded.label, "
+            "reason = excluded.reason, confidence = excluded.confidence, error = excluded.error, raw = excluded.raw, "
+            "created_at = excluded.created_at WHERE verdict.score IS NULL AND verdict.label IS NULL",
+            (
+                *_key_row(key), seq, judge_key, verdict.repeat, verdict.score, verdict.label, _text(verdict.reason),
+                verdict.confidence, verdict.error, _text(verdict.raw), verdict.created_at or utc_now(),
+            ),
+        ))  # fmt: skip
+
+    def add_call(self, key: DialogueKey | None, seq: int | None, call: Call, *, judge_key: str | None = None) -> None:
+        row = _key_row(key) if key else (None, None, None, None)
+        self._pending.append((
+            "INSERT INTO call (dialogue_id, seq, role, judge_key, endpoint, outcome, attempts, latency_s, prompt_tokens, "
+            "completion_tokens, model, request_id, fingerprint, raw, created_at) "
+            f"VALUES ({DIALOGUE_ID}, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *row, seq, call.role, judge_key, call.endpoint, call.outcome, call.attempts, call.latency_s,
+                call.prompt_tokens, call.completion_tokens, call.model, call.request_id, call.fingerprint, _text(call.raw),
+                call.created_at,
+            ),
+        ))  # fmt: skip
+
+    # Reading; what is still pending is flushed first by the writer's own reads
+
+    def meta(self, key: str) -> str | None:
+        row = self._one("SELECT value FROM meta WHERE key = ?", key)
+        return str(row[0]) if row else None
+
+    def items(self) -> list[Item]:
+        """The frozen items in the order in which they are asked."""
+        rows = self._rows("SELECT kind, json FROM item WHERE kind IN ('pair', 'benign') ORDER BY position")
+        return [msgspec.json.decode(text, type=Twin if kind == "benign" else Pair) for kind, text in rows]
+
+    def content_hashes(self) -> dict[str, str]:
+        return dict(self._rows("SELECT item_id, content_hash FROM item ORDER BY position"))
+
+    def finished(self) -> set[DialogueKey]:
+        """Dialogues that have nothing left to ask."""
+        rows = self._rows("SELECT item_id, epoch, strategy, attempt FROM dialogue WHERE status IN ('done', 'skipped')")
+        return {DialogueKey(*row) for row in rows}
+
+    def turns(self, item_id: str | None = None) -> Iterator[StoredTurn]:
+        """Kept turns, errors included, dialogue by dialogue."""
+        where = "AND d.item_id = ?" if item_id else ""
+        rows = self._rows(
+            "SELECT d.item_id, d.epoch, d.strategy, d.attempt, e.seq, e.round, e.messages, e.answer, e.reasoning, "
+            "e.finish_reason, e.blocked, e.latency_s, e.prompt_tokens, e.completion_tokens, e.attempts, e.error, e.created_at "
+            "FROM exchange e JOIN dialogue d USING (dialogue_id) JOIN item i USING (item_id) "
+            f"WHERE e.kept {where} ORDER BY i.position, d.epoch, d.strategy, d.attempt, e.seq",
+            *([item_id] if item_id else []),
+        )
+        return (_turn(row) for row in rows)
+
+    def unjudged(self, judge_key: str) -> list[tuple[DialogueKey, int]]:
+        """Dialogue and sequence number of every answered turn that this judge has given no verdict on."""
+        rows = self._rows(
+            "SELECT d.item_id, d.epoch, d.strategy, d.attempt, e.seq FROM exchange e JOIN dialogue d USING (dialogue_id) "
+            "JOIN item i USING (item_id) WHERE e.kept AND e.answer IS NOT NULL AND NOT EXISTS (SELECT 1 FROM verdict v "
+            "WHERE v.exchange_id = e.exchange_id AND v.judge_key = ? AND (v.score IS NOT NULL OR v.label IS NOT NULL)) "
+            "ORDER BY i.position, d.epoch, e.seq",
+            judge_key,
+        )
+        return [(DialogueKey(*row[:4]), row[4]) for row in rows]
+
+    def verdicts(self, judge_key: str) -> list[StoredVerdict]:
+        """The last verdict of this judge on each kept turn, unjudged ones included."""
+        rows = self._rows(
+            "SELECT d.item_id, d.epoch, d.strategy, d.attempt, e.seq, e.round, v.score, v.label, v.reason, v.confidence, "
+            "v.error, v.raw, v.repeat, v.created_at FROM last_verdict v JOIN exchange e USING (exchange_id) "
+            "JOIN dialogue d USING (dialogue_id) WHERE e.kept AND v.judge_key = ?",
+            judge_key,
+        )
+        return [_verdict(row) for row in rows]
+
+    def judges(self) -> list[tuple[JudgeCard, bool]]:
+        """Every judge of the run, and whether it is the primary one."""
+        rows = self._rows("SELECT judge_id, model, prompt_hash, parameters, artefact_hash, primary_judge FROM judge")
+        return [
+            (
+                JudgeCard(
+                    judge_id=row[0], model=row[1], prompt_hash=row[2], parameters=msgspec.json.decode(row[3]), artefact_hash=row[4]
+                ),
+                bool(row[5]),
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    def primary_judge(self) -> JudgeCard | None:
+        return next((card for card, primary in self.judges() if primary), None)
+
+    def usage(self) -> list[Usage]:
+        rows = self._rows("SELECT role, calls, attempts, prompt_tokens, completion_tokens FROM usage")
+        return [Usage(*row) for row in rows]
+
+    def outcomes(self) -> dict[str, int]:
+        """How often the target's calls ended in each way."""
+        return dict(self._rows("SELECT outcome, count(*) FROM call WHERE role = 'target' GROUP BY outcome"))
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Plain SQL over the views, for tests and for people."""
+        return self._rows(sql)
+
+    def _rows(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
+        self.flush()
+        with _explained(self.path):
+            return self._db.execute(sql, parameters).fetchall()
+
+    def _one(self, sql: str, *parameters: object) -> tuple[Any, ...] | None:
+        rows = self._rows(sql, *parameters)
+        return rows[0] if rows else None
+
+
+DIALOGUE_ID = "(SELECT dialogue_id FROM dialogue WHERE item_id = ? AND epoch = ? AND strategy = ? AND attempt = ?)"
+
+
+def _connect(path: Path, *, create: bool, write: bool = True) -> sqlite3.Connection:
+    mode = "rwc" if create else "rw" if write else "ro"
+    db = sqlite3.connect(
+        f"{path.resolve().as_uri()}?mode={mode}", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None
+    )
+    if write:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute(
+            "PRAGMA synchronous = NORMAL"
+        )  # safe against a killed process; a power cut costs the last commits only
+    db.execute("PRAGMA foreign_keys = ON")
+    return db
+
+
+def _locked(path: Path) -> FileLock:
+    """The right to write this run; the system takes it back when the process dies, however it dies."""
+    lock = FileLock(f"{path}.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise StoreError(f"{path}: another scsafety process is writing this run; wait for it or stop it") from error
+    return lock
+
+
+def _migrate(db: sqlite3.Connection, path: Path, *, write: bool = True) -> None:
+    known = [migration.__name__ for migration in MIGRATIONS]
+    tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if "migration" not in tables:
+        if "meta" in tables or not write:
+            raise StoreError(f"{path}: not a run of scsafety; check the path")
+        db.execute("CREATE TABLE migration (name TEXT PRIMARY KEY, applied_at TEXT NOT NULL)")
+    done = {name for (name,) in db.execute("SELECT name FROM migration")}
+    if done - set(known):
+        raise StoreError(f"{path}: written by a newer scsafety; upgrade with `pip install -U scsafety`")
+    missing = [migration for migration in MIGRATIONS if migration.__name__ not in done]
+    if missing and not write:
+        raise StoreError(f"{path}: written by an older scsafety; `scsafety resume` brings it up to date")
+    for migration in missing:
+        migration(db)
+        db.execute("INSERT INTO migration VALUES (?, ?)", (migration.__name__, utc_now()))
+
+
+@contextmanager
+def _transaction(db: sqlite3.Connection, *, write: bool = True) -> Iterator[None]:
+    db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """SQLite's and the system's errors as ours: what happened, and what to do."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        text = str(error).lower()
+        if "disk is full" in text:
+            raise StoreError(f"{path}: the disk is full; free some space, then `scsafety resume` goes on") from error
+        if "readonly" in text or "unable to open" in text:
+            raise StoreError(f"{path}: cannot be written here; choose a writable folder with --out") from error
+        if "locked" in text or "busy" in text:
+            raise StoreError(f"{path}: locked by another program; close it and try again") from error
+        if "not a database" in text or "malformed" in text:
+            raise StoreError(
+                f"{path}: the file is damaged; restore a copy, or delete the run and start again"
+            ) from error
+        raise StoreError(f"{path}: {error}; check the disk, then `scsafety resume` goes on") from error
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror or error}; choose a writable folder with --out") from error
+
+
+def _numbered(items: Iterable[Item]) -> tuple[Iterable[int], Iterable[Item]]:
+    kept = list(items)
+    return range(len(kept)), kept
+
+
+def _item_row(position: int, item: Item) -> tuple[Any, ...]:
+    sub = item.sub_dimension
+    return (item.id, content_hash(item), item.kind, taxonomy.dimension_of(sub), sub, position, _json(item))
+
+
+def _key_row(key: DialogueKey) -> tuple[Any, ...]:
+    return (key.item_id, key.epoch, key.strategy, key.attempt)
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _text(value: str | None) -> str | None:
+    """A lone surrogate can come out of a vendor's JSON and cannot be stored as UTF-8: it becomes U+FFFD."""
+    return value if value is None else value.encode("utf-8", "replace").decode() if not value.isascii() else value
+
+
+def _turn(row: tuple[Any, ...]) -> StoredTurn:
+    item_id, epoch, strategy, attempt, seq, round_, messages, answer = row[:8]
+    reasoning, finish_reason, blocked, latency_s, prompt_tokens, completion_tokens, attempts, error, created_at = row[
+        8:
+    ]
+    reply = None
+    if error is None:
+        reply = Reply(
+            content=answer,
+            reasoning=reasoning,
+            finish_reason=finish_reason,
+            blocked=cast("Side | None", blocked),
+            latency_s=latency_s or 0.0,
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+            attempts=attempts,
+        )
+    turn = Turn(
+        seq=seq,
+        round=round_,
+        messages=msgspec.json.decode(messages, type=tuple[Message, ...]),
+        reply=reply,
+        error=error,
+        attempts=attempts,
+        created_at=created_at,
+    )
+    return StoredTurn(DialogueKey(item_id, epoch, strategy, attempt), turn)
+
+
+def _verdict(row: tuple[Any, ...]) -> StoredVerdict:
+    item_id, epoch, strategy, attempt, seq, round_, score, label, reason, confidence, error, raw, repeat, created_at = (
+        row
+    )
+    verdict = Verdict(
+        score=cast("Score | None", score),
+        label=cast("BenignLabel | None", label),
+        reason=reason,
+        confidence=confidence,
+        error=error,
+        raw=raw,
+        repeat=repeat,
+        created_at=created_at,
+    )
+    return StoredVerdict(DialogueKey(item_id, epoch, strategy, attempt), seq, round_, verdict)

@@ -1,0 +1,250 @@
+"""The one chat transport: an OpenAI-compatible client on aiohttp. Every target, attacker and LLM judge is one.
+
+Retry lives here only: bounded in tries and in seconds, with full jitter; a server's Retry-After is honoured and holds
+up every call to that endpoint, not only the one that was told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import msgspec
+
+from scsafety.errors import CallFailed, TargetStop
+from scsafety.targets.outcomes import Outcome, read_response
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from scsafety.records import Message, Reply, Sampling
+    from scsafety.targets.providers import Endpoint
+
+CONNECT_TIMEOUT_S = 15.0
+READ_TIMEOUT_S = 300.0  # without a byte: vendors that queue keep the line open for minutes
+TOTAL_TIMEOUT_S = 1_800.0
+MAX_BODY_BYTES = 8 * 2**20  # after decompression; no chat answer is larger, a gzip bomb is
+BACKOFF_START_S = 0.5
+BACKOFF_CAP_S = 30.0
+RETRY_BUDGET_S = 900.0  # a call waits so long in all, Retry-After included
+JSON_SCHEMA_NAME = "verdict"
+MAX_CORRECTIONS = 4  # parameters dropped on one call
+
+STOPS = {
+    "refused_key": "the endpoint refuses the key: check {key_vars}",
+    "quota": "the account has no quota or balance left: top it up",
+    "account_risk": "the vendor restricts this account: stop the tests and talk to the vendor",
+    "not_found": "no such model or address there: check the model's name and --base-url",
+}
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What an endpoint may be asked to bear."""
+
+    concurrency: int = 8  # requests in flight
+    rpm: float | None = None  # requests a minute
+    tpm: float | None = None  # tokens a minute, estimated before the call
+    timeout_s: float | None = None  # without a byte; None: the provider's, else READ_TIMEOUT_S
+    max_attempts: int = 6
+
+
+class ChatTarget:
+    """Messages in, a reply out, over one shared connection pool."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        session: aiohttp.ClientSession,
+        limits: Limits,
+        *,
+        body: Mapping[str, object] | None = None,
+        on_retry: Callable[[str], None] = lambda _: None,
+        rng: random.Random | None = None,
+    ) -> None:
+        """body: fields that every request carries. on_retry: told in one line why a call is tried again."""
+        self.endpoint = endpoint
+        self.label = endpoint.label
+        self.refused_parameters: list[
+            str
+        ] = []  # in the order in which the endpoint refused them; recorded with the run
+        self._session, self._limits = session, limits
+        self._body = dict(body or {})
+        self._on_retry = on_retry
+        self._rng = rng or random.Random()
+        self._gate = _Gate(limits)
+        read_s = limits.timeout_s or endpoint.provider.read_timeout_s or READ_TIMEOUT_S
+        self._timeout = aiohttp.ClientTimeout(
+            total=max(TOTAL_TIMEOUT_S, read_s), sock_connect=CONNECT_TIMEOUT_S, sock_read=read_s
+        )
+
+    async def ask(
+        self, messages: Sequence[Message], sampling: Sampling, *, json_schema: dict[str, Any] | None = None
+    ) -> Reply:
+        """See `Target.ask`."""
+        started = time.monotonic()
+        attempts = corrections = 0
+        while True:
+            body = self._write(messages, sampling, json_schema)
+            attempts += 1
+            outcome, latency_s = await self._attempt(body)
+            if outcome.reply is not None:
+                return msgspec.structs.replace(outcome.reply, latency_s=latency_s, attempts=attempts)
+            if (
+                outcome.kind == "bad_request"
+                and outcome.parameter
+                and corrections < MAX_CORRECTIONS
+                and self._drop(outcome.parameter, body)
+            ):
+                corrections += 1
+                continue
+            if outcome.kind in STOPS:
+                raise TargetStop(self._clean(f"{self.label}: {self._advice(outcome.kind)} ({outcome.message})"))
+            if outcome.kind == "bad_request" or attempts - corrections >= self._limits.max_attempts:
+                raise self._failed(outcome, attempts)
+            wait_s = self._wait_s(outcome, attempts - corrections)
+            if time.monotonic() - started + wait_s > RETRY_BUDGET_S:
+                raise self._failed(outcome, attempts)
+            self._on_retry(self._clean(f"{outcome.kind}: {outcome.message}; again in {wait_s:.1f} s"))
+            if outcome.kind == "rate_limited" or outcome.retry_after_s is not None:
+                self._gate.hold_for(wait_s)
+            await asyncio.sleep(wait_s)
+
+    async def _attempt(self, body: dict[str, Any]) -> tuple[Outcome, float]:
+        async with self._gate.passed(_estimate_tokens(body)):
+            began = time.monotonic()
+            try:
+                async with self._session.post(
+                    self.endpoint.url, json=body, headers=self._headers(), timeout=self._timeout, allow_redirects=False
+                ) as response:
+                    data = await _read_bounded(response)
+                    outcome = read_response(
+                        self.endpoint.provider, response.status, response.headers, data, now=time.time()
+                    )
+            except TimeoutError:
+                outcome = Outcome(kind="transient", message="no answer within the time-out (--timeout)")
+            except (aiohttp.ClientError, OSError, ValueError) as error:
+                outcome = Outcome(kind="transient", message=f"{type(error).__name__}: {error}"[:300])
+            return outcome, time.monotonic() - began
+
+    def _write(
+        self, messages: Sequence[Message], sampling: Sampling, json_schema: dict[str, Any] | None
+    ) -> dict[str, Any]:
+        """The request body: what the provider's row says, then what the user asked for, less what was refused."""
+        rules = self.endpoint.provider  # with the rules for this model merged in
+        temperature = sampling.temperature
+        if temperature == 0 and rules.temperature_above_zero:
+            temperature = 0.01
+        fields: dict[str, Any] = {
+            "model": self.endpoint.model,
+            "messages": [{"role": message.role, "content": message.content} for message in messages],
+            "stream": False,
+            **rules.extra,
+            **self._body,
+            "temperature": temperature,
+            rules.max_tokens_field: sampling.max_tokens,
+        }
+        if sampling.seed is not None:
+            fields["seed"] = sampling.seed
+        if json_schema is not None and rules.json_mode is not False:
+            schema = {"name": JSON_SCHEMA_NAME, "strict": True, "schema": json_schema}
+            fields["response_format"] = {"type": "json_schema", "json_schema": schema}
+        gone = {*rules.drop, *self.refused_parameters}
+        if "max_tokens" in self.refused_parameters and "max_completion_tokens" not in gone and sampling.max_tokens:
+            fields["max_completion_tokens"] = sampling.max_tokens
+        return {name: value for name, value in fields.items() if value is not None and name not in gone}
+
+    def _drop(self, parameter: str, body: Mapping[str, Any]) -> bool:
+        """Stop sending a refused parameter for the rest of the run; False where that mends nothing."""
+        name = parameter.partition(".")[0]
+        if name not in body or name in ("model", "messages") or name in self.refused_parameters:
+            # another call in flight may have been refused the same parameter a moment earlier
+            return name in self.refused_parameters and name in body
+        self.refused_parameters.append(name)
+        self._on_retry(f"{self.label} refuses the parameter {name}; it is left out from now on")
+        return True
+
+    def _headers(self) -> dict[str, str]:
+        key = self.endpoint.key
+        if key is None:
+            return {}
+        if self.endpoint.provider.auth == "api-key":
+            return {"api-key": key.reveal()}
+        return {"Authorization": f"Bearer {key.reveal()}"}
+
+    def _advice(self, kind: str) -> str:
+        return STOPS[kind].format(key_vars=" or ".join(self.endpoint.provider.key_vars) or "the server's settings")
+
+    def _failed(self, outcome: Outcome, attempts: int) -> CallFailed:
+        return CallFailed(outcome.kind, self._clean(outcome.message), attempts=attempts)
+
+    def _clean(self, text: str) -> str:
+        """A vendor may echo the key in its error; it goes no further."""
+        key = self.endpoint.key
+        return key.mask(text) if key is not None else text
+
+    def _wait_s(self, outcome: Outcome, attempt: int) -> float:
+        if outcome.retry_after_s is not None:
+            return outcome.retry_after_s + self._rng.uniform(0, 0.1 * outcome.retry_after_s)
+        return self._rng.uniform(0, min(BACKOFF_CAP_S, BACKOFF_START_S * 2 ** (attempt - 1)))
+
+
+class _Gate:
+    """What all calls to one endpoint pass: in flight, requests and tokens a minute, a pause that the server asked for."""
+
+    def __init__(self, limits: Limits) -> None:
+        from aiolimiter import AsyncLimiter
+
+        self._in_flight = asyncio.Semaphore(limits.concurrency)
+        # one request each 60/rpm seconds instead of a burst of rpm: a vendor's window slides
+        self._requests = AsyncLimiter(1, 60 / limits.rpm) if limits.rpm else None
+        self._tokens = AsyncLimiter(limits.tpm, 60) if limits.tpm else None
+        self._open_at = 0.0
+
+    def hold_for(self, seconds: float) -> None:
+        self._open_at = max(self._open_at, time.monotonic() + seconds)
+
+    def passed(self, tokens: int) -> _Passage:
+        return _Passage(self, tokens)
+
+    async def enter(self, tokens: int) -> None:
+        while (wait_s := self._open_at - time.monotonic()) > 0:
+            await asyncio.sleep(wait_s)
+        if self._requests is not None:
+            await self._requests.acquire()
+        if self._tokens is not None:
+            await self._tokens.acquire(min(tokens, self._tokens.max_rate))
+        await self._in_flight.acquire()
+
+    def leave(self) -> None:
+        self._in_flight.release()
+
+
+class _Passage:
+    def __init__(self, gate: _Gate, tokens: int) -> None:
+        self._gate, self._tokens = gate, tokens
+
+    async def __aenter__(self) -> None:
+        await self._gate.enter(self._tokens)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._gate.leave()
+
+
+async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
+    """The body, decompressed, up to MAX_BODY_BYTES. Raises ValueError beyond."""
+    chunks, size = [], 0
+    async for chunk in response.content.iter_any():
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > MAX_BODY_BYTES:
+            raise ValueError(f"the answer is larger than {MAX_BODY_BYTES // 2**20} MiB")
+    return b"".join(chunks)
+
+
+def _estimate_tokens(body: Mapping[str, Any]) -> int:
+    """About one token a Chinese character, plus what the answer may take."""
+    asked = sum(len(message["content"]) for message in body["messages"])
+    return asked + int(body.get("max_tokens") or body.get("max_completion_tokens") or 512)

@@ -1,0 +1,345 @@
+"""Which endpoint a `provider/model` is: the provider's table, its address and the key, found in the environment."""
+
+from __future__ import annotations
+
+import difflib
+import hmac
+import ipaddress
+import re
+import tomllib
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from urllib.parse import SplitResult, quote, urlsplit
+
+import msgspec
+
+from scsafety.errors import ConfigError
+from scsafety.records import Side  # noqa: TC001 - msgspec reads the annotation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CHAT_PATH = "/chat/completions"
+ANY = "openai-compatible"  # the provider without an address of its own
+
+Mark = Literal["S", "S2", "NC"]
+
+
+class Marks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How sure each part of a row is: S a source was read, S2 third-party code, NC not confirmed."""
+
+    address: Mark
+    key: Mark
+    parameters: Mark
+    limits: Mark
+    moderation: Mark
+
+
+class ModelRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What differs for some models of a provider."""
+
+    match: str  # regex, searched in the model's name
+    max_tokens_field: str | None = None
+    drop: tuple[str, ...] = ()
+    extra: dict[str, Any] = {}
+
+
+class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One row of `providers.toml`; the head of that file says what each field means."""
+
+    id: str
+    name_zh: str
+    name_en: str
+    marks: Marks
+    note_zh: str
+    note_en: str
+    aliases: tuple[str, ...] = ()
+    base_url: str | None = None
+    other_base_urls: dict[str, str] = {}
+    own_hosts: tuple[str, ...] = ()
+    base_url_var: str | None = None
+    api_version_var: str | None = None
+    key_vars: tuple[str, ...] = ()
+    key: Literal["required", "optional", "none"] = "required"
+    auth: Literal["bearer", "api-key"] = "bearer"
+    local: bool = False  # self-hosted: no vendor moderation stands before the model
+    vendor_codes: dict[str, Side] = {}
+    rate_codes: tuple[str, ...] = ()
+    quota_codes: tuple[str, ...] = ()
+    account_codes: tuple[str, ...] = ()
+    key_codes: tuple[str, ...] = ()
+    transient_codes: tuple[str, ...] = ()
+    quota_message_regex: str | None = None
+    blocked_message_regex: str | None = None
+    flagged_text: Literal["send", "replace"] = "send"
+    max_tokens_field: str = "max_tokens"
+    temperature_above_zero: bool = False
+    drop: tuple[str, ...] = ()
+    extra: dict[str, Any] = {}
+    json_mode: bool | None = None
+    concurrency: int | None = None  # calls in flight
+    read_timeout_s: float | None = None
+    models: tuple[ModelRule, ...] = msgspec.field(default=(), name="model")
+
+    def for_model(self, model: str) -> Provider:
+        """This row with the rules for that model merged in, later rules last."""
+        row = self
+        for rule in self.models:
+            if re.search(rule.match, model, re.IGNORECASE):
+                row = msgspec.structs.replace(
+                    row,
+                    max_tokens_field=rule.max_tokens_field or row.max_tokens_field,
+                    drop=tuple(dict.fromkeys((*row.drop, *rule.drop))),
+                    extra={**row.extra, **rule.extra},
+                )
+        return row
+
+
+class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    provider: tuple[Provider, ...]
+
+
+class Secret:
+    """A key. Only `reveal` shows it; printing, formatting, encoding and pickling do not."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def mask(self, text: str) -> str:
+        """The text with the key, and each half of an `id:secret` key, replaced by `***`."""
+        parts = [self._value, *(part for part in self._value.split(":") if len(part) >= 8)]
+        for part in parts:
+            if part:
+                text = text.replace(part, "***")
+        return text
+
+    def fault(self) -> str | None:
+        """What makes this no header value, in words that do not show it."""
+        if not self._value.isascii():
+            return "holds a character that is not ASCII"
+        if not self._value.isprintable() or " " in self._value:
+            return "holds a blank, a line break or a control character"
+        return None
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __repr__(self) -> str:
+        return "***"
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return format("***", spec)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Secret):
+            return NotImplemented
+        return hmac.compare_digest(self._value.encode(), other._value.encode())
+
+    def __hash__(self) -> int:
+        return hash((Secret, self._value))
+
+    def __copy__(self) -> Secret:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Secret:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a key is not pickled")
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    provider: Provider  # with the rules for this model merged in
+    model: str  # the name that is sent
+    base_url: str  # without a trailing slash
+    key: Secret | None = None
+    api_version: str | None = None  # Azure deployments only
+
+    @property
+    def label(self) -> str:
+        return f"{self.provider.id}/{self.model}"
+
+    @property
+    def url(self) -> str:
+        """Where chat completions are posted."""
+        query = f"?api-version={self.api_version}" if self.api_version else ""
+        return f"{self.base_url}{CHAT_PATH}{query}"
+
+
+@cache
+def providers() -> tuple[Provider, ...]:
+    """All rows, in the order of the table."""
+    text = resources.files("scsafety.targets").joinpath("providers.toml").read_text(encoding="utf-8")
+    return msgspec.convert(tomllib.loads(text), _Table).provider
+
+
+@cache
+def _by_name() -> Mapping[str, Provider]:
+    return {name: provider for provider in providers() for name in (provider.id, *provider.aliases)}
+
+
+def find_provider(name: str) -> Provider | None:
+    """The provider of that id or alias, in either case of letters."""
+    return _by_name().get(name.strip().casefold())
+
+
+def resolve(model: str, *, base_url: str | None = None, environ: Mapping[str, str]) -> Endpoint:
+    """The endpoint of `provider/model`; the model's name may hold slashes.
+
+    A `base_url` replaces the provider's own. Raises ConfigError for an unknown provider, a model without one, an
+    address that cannot be used, and a missing or broken key.
+    """
+    model = model.strip()
+    name, slash, model_name = model.partition("/")
+    provider = find_provider(name)
+    if re.match(r"(?i)local/|gguf:", model):
+        raise ConfigError(f"{model} is an embedded model and has no endpoint: drop the base URL, or name a provider")
+    if provider is None or not slash:
+        raise ConfigError(_unknown(model, name, slash=bool(slash)))
+    model_name = model_name.strip()
+    if not model_name:
+        raise ConfigError(f"{model} names no model: write {provider.id}/MODEL")
+    if not model_name.isprintable():
+        raise ConfigError(f"the model's name in {model!r} holds a control character")
+    provider = provider.for_model(model_name)
+    base, version = _address(provider, model_name, base_url, environ)
+    return Endpoint(
+        provider=provider, model=model_name, base_url=base, key=_key(provider, environ), api_version=version
+    )
+
+
+def host_is_vendors_own(endpoint: Endpoint) -> bool:
+    """Whether requests go to the vendor itself and not to a gateway, which may answer in the model's place.
+
+    True for self-hosted servers, behind which stands no vendor; never true for `openai-compatible`.
+    """
+    provider = endpoint.provider
+    if provider.local:
+        return True
+    host = urlsplit(endpoint.base_url).hostname or ""
+    known = [urlsplit(url).hostname for url in (provider.base_url, *provider.other_base_urls.values()) if url]
+    return any(
+        host == own or (own[:2] == "*." and host.endswith(own[1:])) for own in (*known, *provider.own_hosts) if own
+    )
+
+
+def is_loopback(base_url: str) -> bool:
+    """127.0.0.0/8, ::1 or localhost, by the address as written: no name is looked up."""
+    host = (urlsplit(base_url).hostname or "").rstrip(".")
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _unknown(model: str, name: str, *, slash: bool) -> str:
+    """Why the provider of a model is not known, and what was probably meant."""
+    forms = (
+        "write provider/model, local/NAME or gguf:PATH (the embedded models), or openai-compatible/NAME with a base URL"
+    )
+    if not model:
+        return f"no model is named: {forms}"
+    names = list(_by_name())
+    if not slash:
+        provider = find_provider(name)
+        if provider is not None:
+            return f"{model} is a provider and not a model: write {provider.id}/MODEL"
+        maker = next((known for known in names if model.casefold().startswith(known)), None)
+        guess = f"; did you mean {_by_name()[maker].id}/{model}?" if maker else ""
+        if model.casefold().endswith(".gguf"):
+            guess = f"; did you mean gguf:{model}?"
+        return f"{model} names no provider{guess} ({forms})"
+    close = difflib.get_close_matches(name.casefold(), [*names, "local"], n=1, cutoff=0.6)
+    rest = model.partition("/")[2]
+    guess = f"; did you mean {close[0]}/{rest}?" if close else ""
+    return f"unknown provider {name!r}{guess} ({forms}; providers: {', '.join(p.id for p in providers())})"
+
+
+def _address(provider: Provider, model: str, given: str | None, environ: Mapping[str, str]) -> tuple[str, str | None]:
+    """The base URL without its trailing slash, and Azure's api-version where the path is a deployment's."""
+    from_var = environ.get(provider.base_url_var, "").strip() if provider.base_url_var else ""
+    if given is not None:
+        base = _checked_url(given, "the base URL")
+    elif from_var:
+        base = _checked_url(from_var, str(provider.base_url_var))
+    elif provider.base_url is not None:
+        return provider.base_url, None
+    else:
+        how = f"export {provider.base_url_var}=https://... or " if provider.base_url_var else ""
+        raise ConfigError(f"{provider.id} has no address of its own: {how}give a base URL (--base-url)")
+    if provider.api_version_var is None:
+        return base, None
+    return _azure_address(base, model, environ.get(provider.api_version_var, "").strip(), provider.api_version_var)
+
+
+def _azure_address(base: str, model: str, version: str, version_var: str) -> tuple[str, str | None]:
+    """Azure has two paths: `/openai/v1`, and one for each deployment, which needs an api-version."""
+    path = urlsplit(base).path
+    if version and not re.fullmatch(r"[A-Za-z0-9.-]+", version):
+        raise ConfigError(f"{version_var} is no version: export it as, say, 2024-10-21")
+    if path.endswith("/openai/v1"):
+        return base, None
+    if "/openai/deployments/" in path:
+        if not version:
+            raise ConfigError(f"a deployment's address needs a version: export {version_var}=2024-10-21")
+        return base, version
+    root = base.removesuffix("/openai")
+    if version and version not in ("v1", "preview", "latest"):
+        return f"{root}/openai/deployments/{quote(model, safe='')}", version
+    return f"{root}/openai/v1", None
+
+
+def _checked_url(text: str, source: str) -> str:
+    """The URL without `/chat/completions` and trailing slashes. Messages do not repeat it, it may hold a secret."""
+    text = text.strip()
+    parts = _split(text)
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(f"{source} must be an http:// or https:// address, as in http://127.0.0.1:8000/v1")
+    if "@" in parts.netloc:
+        raise ConfigError(f"{source} holds a user name or password: keys come from environment variables only")
+    if "?" in text or "#" in text:
+        raise ConfigError(
+            f"{source} holds a query or a fragment: leave out what stands from ? or # on"
+            " (keys and versions come from environment variables)"
+        )
+    return text.rstrip("/").removesuffix(CHAT_PATH).rstrip("/")
+
+
+def _split(text: str) -> SplitResult | None:
+    if not text.isprintable() or " " in text or "\\" in text:
+        return None
+    try:
+        parts = urlsplit(text)
+        _ = parts.port  # read for its ValueError
+    except ValueError:
+        return None
+    return parts
+
+
+def _key(provider: Provider, environ: Mapping[str, str]) -> Secret | None:
+    """The first of the provider's own variables that is set; wrapped at once, so that no frame's locals show it."""
+    if provider.key == "none":
+        return None
+    for var in provider.key_vars:
+        secret = Secret(environ.get(var, "").strip())
+        if not secret:
+            continue
+        fault = secret.fault()
+        if fault is not None:
+            raise ConfigError(f"{var} {fault}: export the key again, as the provider shows it")
+        return secret
+    if provider.key == "required":
+        first, *others = provider.key_vars
+        also = f" (or {', '.join(others)})" if others else ""
+        raise ConfigError(f"{provider.id} needs a key: export {first}=...{also}")
+    return None
