@@ -289,7 +289,8 @@ class Store:
     def items(self) -> list[Item]:
         """The frozen items in the order in which they are asked."""
         rows = self._rows("SELECT kind, json FROM item WHERE kind IN ('pair', 'benign') ORDER BY position")
-        return [msgspec.json.decode(text, type=Twin if kind == "benign" else Pair) for kind, text in rows]
+        types: dict[str, type[Item]] = {"pair": Pair, "benign": Twin}
+        return [msgspec.json.decode(text, type=types[kind]) for kind, text in rows]
 
     def content_hashes(self) -> dict[str, str]:
         return dict(self._rows("SELECT item_id, content_hash FROM item ORDER BY position"))

@@ -24,10 +24,31 @@ from scsafety.targets.providers import (
 )
 
 KEY = "sk-planted-0123456789abcdef"
-EXPECTED = (
-    "deepseek dashscope zhipu moonshot minimax qianfan hunyuan ark spark baichuan yi stepfun siliconflow openai"
-    " azure-openai anthropic gemini vllm sglang ollama llamacpp xinference openai-compatible"
-).split()
+EXPECTED = [
+    "deepseek",
+    "dashscope",
+    "zhipu",
+    "moonshot",
+    "minimax",
+    "qianfan",
+    "hunyuan",
+    "ark",
+    "spark",
+    "baichuan",
+    "yi",
+    "stepfun",
+    "siliconflow",
+    "openai",
+    "azure-openai",
+    "anthropic",
+    "gemini",
+    "vllm",
+    "sglang",
+    "ollama",
+    "llamacpp",
+    "xinference",
+    "openai-compatible",
+]
 every_provider = pytest.mark.parametrize("provider", providers(), ids=lambda provider: provider.id)
 
 
@@ -78,7 +99,11 @@ class TestTheTable:
 
     @every_provider
     def test_its_patterns_compile_and_its_codes_are_in_one_list_only(self, provider: Provider) -> None:
-        for regex in (provider.quota_message_regex, provider.blocked_message_regex, *(m.match for m in provider.models)):
+        for regex in (
+            provider.quota_message_regex,
+            provider.blocked_message_regex,
+            *(m.match for m in provider.models),
+        ):
             assert regex is None or re.compile(regex)
         codes = Counter(
             [
@@ -274,7 +299,8 @@ class TestAddresses:
             assert host_is_vendors_own(endpoint)
 
     @pytest.mark.parametrize(
-        "base_url", ["https://evil-openai.azure.com.example/openai/v1", "https://openai.azure.com.evil.example/openai/v1"]
+        "base_url",
+        ["https://evil-openai.azure.com.example/openai/v1", "https://openai.azure.com.evil.example/openai/v1"],
     )
     def test_a_host_that_only_looks_like_the_vendors_is_not(self, base_url: str) -> None:
         assert not host_is_vendors_own(resolve("azure/d", base_url=base_url, environ={"AZURE_OPENAI_API_KEY": KEY}))
@@ -305,7 +331,9 @@ class TestKeys:
 
         assert resolve("glm/glm-4.6", environ=environ).key == Secret(KEY)
 
-    @pytest.mark.parametrize("key", ["sk-pla nted", "sk-pla\nnted", "sk-pla\x00nted", "sk-pla密nted", "sk-pla\u200bnted"])
+    @pytest.mark.parametrize(
+        "key", ["sk-pla nted", "sk-pla\nnted", "sk-pla\x00nted", "sk-pla密nted", "sk-pla\u200bnted"]
+    )
     def test_a_broken_key_is_refused_without_showing_it(self, key: str) -> None:
         with pytest.raises(ConfigError, match="DEEPSEEK_API_KEY") as caught:
             resolve("deepseek/m", environ={"DEEPSEEK_API_KEY": key})
@@ -347,7 +375,7 @@ class TestKeys:
         for value in (endpoint, endpoint.key, {"key": endpoint.key}):
             for encode in (msgspec.json.encode, msgspec.msgpack.encode, msgspec.to_builtins, pickle.dumps):
                 with pytest.raises(TypeError) as caught:
-                    encode(value)  # type: ignore[operator]
+                    encode(value)
                 assert KEY not in str(caught.value)
         assert KEY.encode() not in msgspec.json.encode({"key": endpoint.key}, enc_hook=str)
 

@@ -45,7 +45,7 @@ def run(
     model: Model = None,
     judge: Annotated[str, typer.Option(metavar="J", help="offline, offline-fast or provider/model.")] = "offline",
     quick: Annotated[
-        bool, typer.Option("--quick", help="48 pairs and 24 harmless twins, answers of at most 112 tokens.")
+        bool, typer.Option("--quick", help="48 pairs and 24 harmless twins, answers of at most 160 tokens.")
     ] = False,
     limit: Annotated[int | None, typer.Option(metavar="N", help="N pairs a sub-dimension, seeded.")] = None,
     only: Annotated[str | None, typer.Option(metavar="ID,...", help="Dimensions, sub-dimensions or item ids.")] = None,
@@ -225,7 +225,7 @@ def _watched(work: Callable[[Watch], RunResult], name: str) -> int:
             typer.echo(
                 f"scsafety: {watch.progress.turns_done} answers are kept; `scsafety resume {name}` goes on", err=True
             )
-        raise error
+        raise
     Console().print(render_summary(result.summary))
     typer.echo(f"summary  {result.folder / 'summary.json'}\nreport   {result.report}")
     if result.exit_code:

@@ -57,7 +57,7 @@ async def judge_only(store: Store, policy: Policy, *, judge: Judge, progress: Pr
     sitting = _Judging(store, judge, progress)
     sitting.queue_stored()
     progress.turns_expected = progress.turns_done = sitting.queue.qsize()
-    async with _flushing(store), asyncio.TaskGroup() as group:
+    async with _flushing(store), _unwrapped(), asyncio.TaskGroup() as group:
         workers = [group.create_task(sitting.worker()) for _ in range(policy.judge_concurrency)]
         await sitting.queue.join()
         for worker in workers:
@@ -161,15 +161,14 @@ class _Sitting(_Judging):
         self.queue_stored()
         finished = self.store.finished()
         todo = (key for key in self._all_keys() if key not in finished)
-        async with _flushing(self.store), _unwrapped():
-            async with asyncio.TaskGroup() as judges:
-                workers = [judges.create_task(self.worker()) for _ in range(policy.judge_concurrency)]
-                async with asyncio.TaskGroup() as askers:
-                    for _ in range(policy.concurrency):
-                        askers.create_task(self._ask_all(todo, held))
-                await self.queue.join()
-                for worker in workers:
-                    worker.cancel()
+        async with _flushing(self.store), _unwrapped(), asyncio.TaskGroup() as judges:
+            workers = [judges.create_task(self.worker()) for _ in range(policy.judge_concurrency)]
+            async with asyncio.TaskGroup() as askers:
+                for _ in range(policy.concurrency):
+                    askers.create_task(self._ask_all(todo, held))
+            await self.queue.join()
+            for worker in workers:
+                worker.cancel()
 
     def _all_keys(self) -> Iterator[DialogueKey]:
         for epoch in range(1, self.settings.epochs + 1):
@@ -241,8 +240,8 @@ class _Sitting(_Judging):
             return  # says nothing about the filter
         if control.blocked:
             raise TargetStop(
-                f"{self.target.label}: {BLOCKS_IN_A_ROW} answers in a row were blocked and a harmless control question was blocked "
-                "too, so the vendor's filter looks out of order; `scsafety resume` goes on later"
+                f"{self.target.label}: {BLOCKS_IN_A_ROW} answers in a row were blocked and a harmless control question "
+                "was blocked too, so the vendor's filter looks out of order; `scsafety resume` goes on later"
             )
         self.progress.note = (
             f"{BLOCKS_IN_A_ROW} blocks in a row; a harmless control question was answered, so they count"

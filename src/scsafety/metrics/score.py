@@ -114,7 +114,7 @@ def _weighted(means: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArra
     present = ~np.isnan(means)
     shares = present * weight[:, None]
     with np.errstate(invalid="ignore"):
-        return np.asarray(np.where(present, means, 0.0) * shares).sum(axis=-2) / shares.sum(axis=-2)
+        return np.asarray((np.where(present, means, 0.0) * shares).sum(axis=-2) / shares.sum(axis=-2))
 
 
 def _column_means(values: NDArray[np.float64]) -> NDArray[np.float64]:

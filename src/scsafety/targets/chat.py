@@ -91,7 +91,7 @@ class ChatTarget:
             attempts += 1
             outcome, latency_s = await self._attempt(body)
             if outcome.reply is not None:
-                return msgspec.structs.replace(outcome.reply, latency_s=latency_s, attempts=attempts)
+                return self._read(outcome.reply, latency_s, attempts)
             if (
                 outcome.kind == "bad_request"
                 and outcome.parameter
@@ -111,6 +111,11 @@ class ChatTarget:
             if outcome.kind == "rate_limited" or outcome.retry_after_s is not None:
                 self._gate.hold_for(wait_s)
             await asyncio.sleep(wait_s)
+
+    def _read(self, reply: Reply, latency_s: float, attempts: int) -> Reply:
+        raw = reply.raw if reply.raw is None else self._clean(reply.raw)
+        content = self._clean(reply.content) if reply.blocked else reply.content  # a filter's text may echo the request
+        return msgspec.structs.replace(reply, latency_s=latency_s, attempts=attempts, raw=raw, content=content)
 
     async def _attempt(self, body: dict[str, Any]) -> tuple[Outcome, float]:
         async with self._gate.passed(_estimate_tokens(body)):
@@ -210,7 +215,7 @@ class _Gate:
         return _Passage(self, tokens)
 
     async def enter(self, tokens: int) -> None:
-        while (wait_s := self._open_at - time.monotonic()) > 0:
+        while (wait_s := self._open_at - time.monotonic()) > 0:  # noqa: ASYNC110 (another call may move the moment on)
             await asyncio.sleep(wait_s)
         if self._requests is not None:
             await self._requests.acquire()

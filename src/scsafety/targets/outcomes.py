@@ -299,7 +299,7 @@ def _reply(
 def _read_failure(provider: Provider, status: int, text: str, parsed: Any) -> Outcome:
     said = _said(parsed, with_top=True)
     looks_like_html = text.lstrip()[:1] == "<"
-    if parsed is None and not looks_like_html:
+    if not isinstance(parsed, dict | list) and not looks_like_html:  # plain words, as gateways send
         said.add(text)
     side = _block_side(provider, status, said)
     if side is not None:

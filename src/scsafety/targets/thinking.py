@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 # Not inside backticks: an answer may speak of the tag.
 _OPEN = re.compile(r"(?<!`)(?:<think>|◁think▷)(?!`)", re.IGNORECASE)
 _CLOSE = re.compile(r"(?<!`)(?:</think>|◁/think▷)(?!`)", re.IGNORECASE)
+_TEXT = re.compile(r"\S")
 _BOX = re.compile(r"<\|(?:begin|end)_of_box\|>")  # marks that GLM-4.5V sets around its answer
 
 
@@ -30,21 +31,21 @@ def split_reasoning(content: str) -> tuple[str, str | None, bool]:
     """
     content = _BOX.sub("", content)
     thoughts: list[str] = []
-    rest, first = content, True
+    at = 0  # where the answer begins, as far as is known
     while True:
-        opened = _OPEN.match(rest, _first_text(rest))
-        closing = _CLOSE.search(rest, opened.end() if opened else 0)
+        opened = _OPEN.match(content, _next_text(content, at))
+        start = opened.end() if opened else at
+        closing = _CLOSE.search(content, start)
         if opened is None:
             # Only the first block may lack its opening tag, and only if none stands between it and the start.
-            inner = _OPEN.search(rest)
-            if not first or closing is None or (inner is not None and inner.start() < closing.start()):
+            inner = _OPEN.search(content) if closing and at == 0 else None
+            if at or closing is None or (inner is not None and inner.start() < closing.start()):
                 break
-        start = opened.end() if opened else 0
-        thoughts.append(rest[start : closing.start() if closing else len(rest)].strip())
+        thoughts.append(content[start : closing.start() if closing else len(content)].strip())
         if closing is None:
             return "", _joined(thoughts), False
-        rest, first = rest[closing.end() :].strip(), False
-    return rest, _joined(thoughts), True
+        at = closing.end()
+    return content[at:].strip() if at else content, _joined(thoughts), True
 
 
 def reasoning_of(message: Mapping[str, Any]) -> str | None:
@@ -67,5 +68,7 @@ def _joined(thoughts: list[str]) -> str | None:
     return "\n".join(thought for thought in thoughts if thought.strip()) or None
 
 
-def _first_text(text: str) -> int:
-    return len(text) - len(text.lstrip())
+def _next_text(text: str, at: int) -> int:
+    """The index of the first character from `at` on that is not blank."""
+    found = _TEXT.search(text, at)
+    return found.start() if found else len(text)
