@@ -20,7 +20,7 @@ import msgspec
 
 from scsafety.bank import load_bank, select_items
 from scsafety.dialogue import PLACEHOLDER_VERSION, hold_dialogue, strategy_named
-from scsafety.engine.engine import ask_and_judge, judge_only
+from scsafety.engine.engine import CONTROL_QUESTION, ask_and_judge, judge_only
 from scsafety.engine.events import Progress
 from scsafety.engine.opening import check_judge, check_target, flagged_text_of, open_judge, open_target
 from scsafety.engine.settings import (
@@ -38,7 +38,7 @@ from scsafety.engine.settings import (
 from scsafety.errors import ConfigError, ScsafetyError, StoreError
 from scsafety.judge.base import case_of, rule_verdict
 from scsafety.metrics.score import ScoreTable, boards
-from scsafety.records import Item, Sampling, Turn, Verdict, utc_now
+from scsafety.records import Item, Message, Reply, Sampling, Turn, Verdict, utc_now
 from scsafety.report.summary import Summary, summarise
 from scsafety.store import Store
 
@@ -278,6 +278,54 @@ def try_item(
             return held
 
     return asyncio.run(work())
+
+
+class Probe(msgspec.Struct, frozen=True, kw_only=True):
+    reply: Reply
+    refused_parameters: tuple[str, ...]
+
+
+def probe(model: str, *, base_url: str | None = None) -> Probe:
+    """Ask a target one harmless question with every usual parameter. Raises TargetStop and CallFailed."""
+    check_target(model, base_url, os.environ)
+
+    async def work() -> Probe:
+        async with open_target(
+            model, base_url, Policy(max_attempts=2), concurrency=1, on_retry=lambda _: None
+        ) as target:
+            sampling = Sampling(temperature=0.0, max_tokens=64, seed=0)
+            reply = await target.ask([Message("user", CONTROL_QUESTION)], sampling)
+            return Probe(reply=reply, refused_parameters=tuple(target.refused_parameters))
+
+    return asyncio.run(work())
+
+
+def rehearse(out: Path) -> int:
+    """A run of one pair a sub-dimension on a stand-in without a model; returns the number of turns. For `doctor`."""
+    from scsafety.judge.offline_fast import OfflineFastJudge
+
+    class StandIn:
+        label = "stand-in"
+
+        async def ask(self, messages: Sequence[Message], *_: object, **__: object) -> Reply:
+            return Reply(content=f"建议先和对方沟通，注意其中的风险。（{len(messages)}）", finish_reason="stop")
+
+    planned = plan("openai-compatible/stand-in", base_url="http://127.0.0.1/v1", judge="offline-fast", limit=1, out=out)
+    meta = {"settings": msgspec.json.encode(planned.settings).decode()}
+    progress = Progress()
+    with Store.create(planned.folder / DB_NAME, meta, planned.items) as store:
+        asking = ask_and_judge(
+            store,
+            planned.settings,
+            Policy(),
+            target=StandIn(),
+            strategy=strategy_named(planned.settings.strategy),
+            judge=OfflineFastJudge(),
+            progress=progress,
+        )
+        _drive(asking, store)
+        finish(store, planned.folder)
+    return progress.turns_done
 
 
 def finish(store: Store, folder: Path) -> RunResult:

@@ -7,6 +7,7 @@ engine calls at least every 50 ms, so that storing never stands in the way of as
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
@@ -144,10 +145,17 @@ class Store:
         with _explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = _locked(path)
-            store = cls(path, _connect(path, create=True), lock)
+            if path.exists():  # another process may have made it since it was looked for
+                lock.release()
+                raise StoreError(f"{path}: there is a run already; `scsafety resume` goes on with it")
+            try:
+                store = cls(path, _connect(path, create=True), lock)
+            except BaseException:
+                lock.release()
+                raise
         try:
             with _explained(path), _transaction(store._db):
-                _migrate(store._db, path)
+                _migrate(store._db, path, create=True)
                 store._db.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
                 store._db.executemany(
                     "INSERT INTO item VALUES (?, ?, ?, ?, ?, ?, ?)", map(_item_row, *_numbered(items))
@@ -162,18 +170,21 @@ class Store:
     def open(cls, path: Path, *, write: bool = False) -> Store:
         if not path.is_file():
             raise StoreError(f"{path}: no run there; `scsafety runs list` shows the runs of this folder")
-        lock = None
+        lock = db = None
         with _explained(path):
             if write:
                 lock = _locked(path)
             try:
-                store = cls(path, _connect(path, create=False, write=write), lock)
+                db = _connect(path, create=False, write=write)
+                store = cls(path, db, lock)
                 small = path.stat().st_size < QUICK_CHECK_BYTES
                 if small and store._db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
                     raise sqlite3.DatabaseError("malformed")
                 with _transaction(store._db, write=write):
                     _migrate(store._db, path, write=write)
             except BaseException:
+                if db is not None:
+                    db.close()
                 if lock is not None:
                     lock.release()
                 raise
@@ -336,15 +347,7 @@ class Store:
     def judges(self) -> list[tuple[JudgeCard, bool]]:
         """Every judge of the run, and whether it is the primary one."""
         rows = self._rows("SELECT judge_id, model, prompt_hash, parameters, artefact_hash, primary_judge FROM judge")
-        return [
-            (
-                JudgeCard(
-                    judge_id=row[0], model=row[1], prompt_hash=row[2], parameters=msgspec.json.decode(row[3]), artefact_hash=row[4]
-                ),
-                bool(row[5]),
-            )
-            for row in rows
-        ]  # fmt: skip
+        return [(_card(row[:5]), bool(row[5])) for row in rows]
 
     def primary_judge(self) -> JudgeCard | None:
         return next((card for card, primary in self.judges() if primary), None)
@@ -376,15 +379,20 @@ DIALOGUE_ID = "(SELECT dialogue_id FROM dialogue WHERE item_id = ? AND epoch = ?
 
 def _connect(path: Path, *, create: bool, write: bool = True) -> sqlite3.Connection:
     mode = "rwc" if create else "rw" if write else "ro"
+    if mode == "ro" and not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists():
+        mode = "ro&immutable=1"  # SQLite would want to make its -wal there, to read a store that nobody can write
     db = sqlite3.connect(
         f"{path.resolve().as_uri()}?mode={mode}", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None
     )
-    if write:
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute(
-            "PRAGMA synchronous = NORMAL"
-        )  # safe against a killed process; a power cut costs the last commits only
-    db.execute("PRAGMA foreign_keys = ON")
+    try:
+        if write:
+            db.execute("PRAGMA journal_mode = WAL")
+            # safe against a killed process; a power cut costs the last commits only
+            db.execute("PRAGMA synchronous = NORMAL")
+        db.execute("PRAGMA foreign_keys = ON")
+    except BaseException:
+        db.close()
+        raise
     return db
 
 
@@ -398,11 +406,11 @@ def _locked(path: Path) -> FileLock:
     return lock
 
 
-def _migrate(db: sqlite3.Connection, path: Path, *, write: bool = True) -> None:
+def _migrate(db: sqlite3.Connection, path: Path, *, create: bool = False, write: bool = True) -> None:
     known = [migration.__name__ for migration in MIGRATIONS]
     tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if "migration" not in tables:
-        if "meta" in tables or not write:
+        if not create:
             raise StoreError(f"{path}: not a run of scsafety; check the path")
         db.execute("CREATE TABLE migration (name TEXT PRIMARY KEY, applied_at TEXT NOT NULL)")
     done = {name for (name,) in db.execute("SELECT name FROM migration")}
@@ -470,7 +478,20 @@ def _json(value: object) -> str:
 
 def _text(value: str | None) -> str | None:
     """A lone surrogate can come out of a vendor's JSON and cannot be stored as UTF-8: it becomes U+FFFD."""
-    return value if value is None else value.encode("utf-8", "replace").decode() if not value.isascii() else value
+    if value is None or value.isascii():
+        return value
+    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _card(row: tuple[Any, ...]) -> JudgeCard:
+    judge_id, model, prompt_hash, parameters, artefact_hash = row
+    return JudgeCard(
+        judge_id=judge_id,
+        model=model,
+        prompt_hash=prompt_hash,
+        parameters=msgspec.json.decode(parameters),
+        artefact_hash=artefact_hash,
+    )
 
 
 def _turn(row: tuple[Any, ...]) -> StoredTurn:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from scsafety.cli.console import table_console
 from scsafety.errors import BankError, ConfigError
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ def stats(bank: BankOption = None) -> None:
     """Pairs and harmless twins by sub-dimension, with version and hash."""
     from collections import Counter
 
-    from rich.console import Console
     from rich.table import Table
 
     from scsafety import taxonomy
@@ -48,7 +48,7 @@ def stats(bank: BankOption = None) -> None:
     table.add_row(
         "", "total", "", str(len(loaded.pairs)), str(sum(taxonomy.weights().values())), str(len(loaded.twins)), "", ""
     )
-    Console().print(table)
+    table_console().print(table)
     typer.echo(f"version {loaded.version or '-'}  hash {loaded.hash}")
 
 
@@ -58,7 +58,6 @@ def show(item_id: Annotated[str, typer.Argument(metavar="ID")], bank: BankOption
     import difflib
 
     import msgspec
-    from rich.console import Console
     from rich.text import Text
 
     from scsafety.bank import load_bank
@@ -67,7 +66,7 @@ def show(item_id: Annotated[str, typer.Argument(metavar="ID")], bank: BankOption
     if item_id not in items:
         near = difflib.get_close_matches(item_id, items, n=1)
         raise ConfigError(f"{item_id!r}: not in this bank{f'; did you mean {near[0]!r}?' if near else ''}")
-    console = Console()
+    console = table_console()
     for field, value in msgspec.structs.asdict(items[item_id]).items():
         if value is not None:
             console.print(Text.assemble((f"{field:12}", "bold"), _plain(value)))
@@ -90,11 +89,10 @@ def try_pair(
     ] = None,
 ) -> None:
     """Hold one pair of yours against a live model: verdict, nearest items of the bank, what the audit says."""
-    from rich.console import Console
 
     from scsafety.bank import load_bank
 
-    console = Console()
+    console = table_console()
     built_in = load_bank()
     mine = load_bank([file]) if file.exists() and file.stat().st_size else None
     pair = _chosen(mine, item, file) if item else _asked(mine, console)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from scsafety.cli.console import table_console
+
 app = typer.Typer(help="The embedded models and the providers.", no_args_is_help=True)
 
 
@@ -15,7 +17,6 @@ def list_models() -> None:
     """The embedded models, and every provider with its address and key variable."""
     import os
 
-    from rich.console import Console
     from rich.table import Table
 
     from scsafety.targets.models import cached, models
@@ -43,7 +44,7 @@ def list_models() -> None:
             keys,
             "yes" if found else "-" if provider.key_vars else "",
         )
-    console = Console()
+    console = table_console()
     console.print(embedded)
     console.print(table)
 

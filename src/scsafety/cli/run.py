@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from scsafety.cli.console import table_console
 from scsafety.errors import ConfigError, ScsafetyError, StoreError, TargetStop
 
 if TYPE_CHECKING:
@@ -209,7 +210,6 @@ def export(
 
 def _watched(work: Callable[[Watch], RunResult], name: str) -> int:
     """Do the work under a progress bar, then print table and paths. Returns the exit code."""
-    from rich.console import Console
 
     from scsafety.api import Watch
     from scsafety.cli.progress import pulling, watching
@@ -220,13 +220,13 @@ def _watched(work: Callable[[Watch], RunResult], name: str) -> int:
         with pulling() as step, watching(watch.progress):
             watch.on_pull = step
             result = work(watch)
-    except ScsafetyError as error:
+    except ScsafetyError:
         if watch.progress.turns_done:
             typer.echo(
                 f"scsafety: {watch.progress.turns_done} answers are kept; `scsafety resume {name}` goes on", err=True
             )
         raise
-    Console().print(render_summary(result.summary))
+    table_console().print(render_summary(result.summary))
     typer.echo(f"summary  {result.folder / 'summary.json'}\nreport   {result.report}")
     if result.exit_code:
         over = result.summary.over_refusal

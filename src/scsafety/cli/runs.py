@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from scsafety.cli.console import table_console
 from scsafety.errors import ConfigError, ScsafetyError
 
 app = typer.Typer(help="List, show and delete runs.", no_args_is_help=True)
@@ -18,7 +19,6 @@ Out = Annotated[Path, typer.Option(help="Folder that holds the runs.")]
 @app.command("list", epilog="Example: scsafety runs list")
 def list_runs(out: Out = Path("runs")) -> None:
     """One line a run: name, model, score, completeness."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -42,7 +42,7 @@ def list_runs(out: Out = Path("runs")) -> None:
             Text(summary.judge.id),
         )
     if table.row_count:
-        Console().print(table)
+        table_console().print(table)
     else:
         typer.echo(f"no runs in {out}; `scsafety run --quick` makes one")
 
@@ -50,12 +50,10 @@ def list_runs(out: Out = Path("runs")) -> None:
 @app.command(epilog="Example: scsafety runs show my-run")
 def show(run: Annotated[str, typer.Argument(metavar="RUN")], out: Out = Path("runs")) -> None:
     """Print a run's table again."""
-    from rich.console import Console
-
     from scsafety import api
     from scsafety.report.terminal import render_summary
 
-    Console().print(render_summary(api.load_run(run, out).summary))
+    table_console().print(render_summary(api.load_run(run, out).summary))
 
 
 @app.command(epilog="Example: scsafety runs delete my-run --yes")
