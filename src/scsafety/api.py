@@ -7,11 +7,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
-import signal
-from contextlib import AsyncExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,44 +16,40 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from scsafety.bank import load_bank, select_items
-from scsafety.dialogue import PLACEHOLDER_VERSION, hold_dialogue, strategy_named
-from scsafety.engine.engine import CONTROL_QUESTION, ask_and_judge, judge_only
+from scsafety.dialogue import PLACEHOLDER_VERSION, strategy_named
+from scsafety.engine.engine import ask_and_judge
 from scsafety.engine.events import Progress
-from scsafety.engine.opening import check_judge, check_target, flagged_text_of, open_judge, open_target
+from scsafety.engine.opening import check_judge, check_target
 from scsafety.engine.settings import (
     DEFAULT_JUDGE,
-    LOCAL_MAX_TOKENS,
-    LOCAL_TEMPERATURE,
-    QUICK_MAX_TOKENS,
     BankRef,
     Policy,
     RunSettings,
     Selection,
     refuse_changes,
     selection_hash,
+    usual_sampling,
 )
-from scsafety.errors import ConfigError, ScsafetyError, StoreError
-from scsafety.judge.base import case_of, rule_verdict
+from scsafety.engine.sitting import Terminated, Watch, drive, hold_sitting, judge_anew
+from scsafety.engine.trial import Probe, probe, try_item
+from scsafety.errors import ConfigError, StoreError
 from scsafety.metrics.score import ScoreTable, boards
-from scsafety.records import Item, Message, Reply, Sampling, Turn, Verdict, utc_now
+from scsafety.records import Item, Message, Reply, utc_now
 from scsafety.report.summary import Summary, summarise
 from scsafety.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from scsafety.metrics.score import Board
-    from scsafety.targets.chat import ChatTarget
-    from scsafety.targets.models import PullProgress
+
+__all__ = [
+    "Plan", "Policy", "Probe", "Run", "RunResult", "Terminated", "Watch", "carry_out", "find_run", "finish", "judge_run",
+    "load_run", "load_settings", "plan", "probe", "rehearse", "resume", "run", "score", "settings_of", "try_item",
+]  # fmt: skip
 
 DB_NAME = "run.db"
 DEFAULT_OUT = "runs"
-
-
-class Terminated(ScsafetyError):
-    """SIGTERM; everything that was answered is kept."""
-
-    exit_code = 143
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,13 +76,6 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     def exit_code(self) -> int:
         """0 when every turn is answered and judged, else 1: `resume` finishes them."""
         return 0 if self.summary.complete else 1
-
-
-class Watch(msgspec.Struct):
-    """Who looks on: counts that the engine brings up to date, and hooks for what takes long."""
-
-    progress: Progress = msgspec.field(default_factory=Progress)
-    on_pull: Callable[[PullProgress], None] | None = None
 
 
 def plan(
@@ -144,7 +130,7 @@ def plan(
         placeholder_version=PLACEHOLDER_VERSION,
         attacker=attacker,
         system=system,
-        sampling=_sampling(
+        sampling=usual_sampling(
             local=endpoint is None, quick=quick, temperature=temperature, max_tokens=max_tokens, seed=seed
         ),
         epochs=epochs,
@@ -152,6 +138,10 @@ def plan(
         judge=judge,
         judge_base_url=judge_base_url,
     )
+    try:
+        msgspec.json.encode(settings)
+    except UnicodeEncodeError as error:  # an argument that was no UTF-8
+        raise ConfigError("an option (--system, --bank) holds bytes that are not UTF-8; give it in UTF-8") from error
     if name is not None and not re.fullmatch(r"\w[\w.-]*", name):
         raise ConfigError(f"--name {name!r}: use letters, digits, dot, dash and underscore")
     name = name or _default_name(model, Path(out))
@@ -179,7 +169,7 @@ def carry_out(planned: Plan, *, policy: Policy | None = None, watch: Watch | Non
         "created_at": utc_now(),
     }
     with Store.create(planned.folder / DB_NAME, meta, planned.items) as store:
-        _drive(_ask(store, planned.settings, policy or Policy(), watch or Watch()), store)
+        drive(hold_sitting(store, planned.settings, policy or Policy(), watch or Watch()), store)
         return finish(store, planned.folder)
 
 
@@ -211,7 +201,7 @@ def resume(
                 f"this scsafety would ask differently from the one that began {folder.name} (strategy {settings.strategy} "
                 f"v{settings.strategy_version} -> v{strategy.version}); finish it with that version, or start a new run"
             )
-        _drive(_ask(store, settings, policy or Policy(), watch or Watch()), store)
+        drive(hold_sitting(store, settings, policy or Policy(), watch or Watch()), store)
         return finish(store, folder)
 
 
@@ -229,75 +219,8 @@ def judge_run(
     folder = find_run(run, out)
     check_judge(judge, judge_base_url, os.environ)
     with Store.open(folder / DB_NAME, write=True) as store:
-        watch = watch or Watch()
-
-        async def work() -> None:
-            note = _noting(watch.progress)
-            async with open_judge(
-                judge, judge_base_url, policy or Policy(), on_retry=note, on_pull=watch.on_pull
-            ) as opened:
-                first = store.primary_judge() is None
-                store.add_judge(opened.card, primary=primary or first)
-                await judge_only(store, policy or Policy(), judge=opened, progress=watch.progress)
-
-        _drive(work(), store)
+        drive(judge_anew(store, judge, judge_base_url, policy or Policy(), watch or Watch(), primary=primary), store)
         return finish(store, folder)
-
-
-def try_item(
-    item: Item,
-    model: str,
-    *,
-    judge: str = DEFAULT_JUDGE,
-    base_url: str | None = None,
-    judge_base_url: str | None = None,
-    on_pull: Callable[[PullProgress], None] | None = None,
-) -> list[tuple[Turn, Verdict | None]]:
-    """Hold one item against a live model and judge it, storing nothing. The verdict is None for an unanswered turn."""
-    endpoint = check_target(model, base_url, os.environ)
-    check_judge(judge, judge_base_url, os.environ)
-    sampling = _sampling(local=endpoint is None, quick=False, temperature=None, max_tokens=None, seed=None)
-
-    async def work() -> list[tuple[Turn, Verdict | None]]:
-        def note(_: str) -> None:
-            return
-
-        async with (
-            open_target(model, base_url, Policy(), concurrency=1, on_retry=note, on_pull=on_pull) as target,
-            open_judge(judge, judge_base_url, Policy(), on_retry=note, on_pull=on_pull) as opened,
-        ):
-            held: list[tuple[Turn, Verdict | None]] = []
-            async for turn in hold_dialogue(
-                item, target, strategy_named("fixed"), sampling=sampling, flagged_text=flagged_text_of(endpoint)
-            ):
-                if turn.reply is None:
-                    held.append((turn, None))
-                    continue
-                case = case_of(item, turn)
-                held.append((turn, rule_verdict(case) or await opened.judge(case, on_call=lambda _: None)))
-            return held
-
-    return asyncio.run(work())
-
-
-class Probe(msgspec.Struct, frozen=True, kw_only=True):
-    reply: Reply
-    refused_parameters: tuple[str, ...]
-
-
-def probe(model: str, *, base_url: str | None = None) -> Probe:
-    """Ask a target one harmless question with every usual parameter. Raises TargetStop and CallFailed."""
-    check_target(model, base_url, os.environ)
-
-    async def work() -> Probe:
-        async with open_target(
-            model, base_url, Policy(max_attempts=2), concurrency=1, on_retry=lambda _: None
-        ) as target:
-            sampling = Sampling(temperature=0.0, max_tokens=64, seed=0)
-            reply = await target.ask([Message("user", CONTROL_QUESTION)], sampling)
-            return Probe(reply=reply, refused_parameters=tuple(target.refused_parameters))
-
-    return asyncio.run(work())
 
 
 def rehearse(out: Path) -> int:
@@ -323,7 +246,7 @@ def rehearse(out: Path) -> int:
             judge=OfflineFastJudge(),
             progress=progress,
         )
-        _drive(asking, store)
+        drive(asking, store)
         finish(store, planned.folder)
     return progress.turns_done
 
@@ -398,104 +321,6 @@ def settings_of(store: Store) -> RunSettings:
         return msgspec.json.decode(text, type=RunSettings)
     except msgspec.MsgspecError as error:
         raise StoreError(f"{store.path}: its settings cannot be read ({error}); was it edited?") from error
-
-
-async def _ask(store: Store, settings: RunSettings, policy: Policy, watch: Watch) -> None:
-    note = _noting(watch.progress)
-    endpoint = check_target(settings.model, settings.base_url, os.environ)
-    async with AsyncExitStack() as stack:
-        target = await stack.enter_async_context(
-            open_target(
-                settings.model,
-                settings.base_url,
-                policy,
-                concurrency=policy.concurrency if endpoint else 1,
-                on_retry=note,
-                on_pull=watch.on_pull,
-            )
-        )
-        judge = await stack.enter_async_context(
-            open_judge(settings.judge, settings.judge_base_url, policy, on_retry=note, on_pull=watch.on_pull)
-        )
-        try:
-            await ask_and_judge(
-                store,
-                settings,
-                policy,
-                target=target,
-                strategy=strategy_named(settings.strategy),
-                judge=judge,
-                progress=watch.progress,
-                flagged_text=flagged_text_of(endpoint),
-            )
-        finally:
-            _record_refused(store, target)
-
-
-def _record_refused(store: Store, target: ChatTarget) -> None:
-    if target.refused_parameters:
-        store.set_meta("refused_parameters", msgspec.json.encode(target.refused_parameters).decode())
-
-
-def _noting(progress: Progress) -> Callable[[str], None]:
-    def note(line: str) -> None:
-        progress.retries += 1
-        progress.note = line
-
-    return note
-
-
-def _drive(work: Coroutine[Any, Any, None], store: Store) -> None:
-    """Run to the end; Ctrl-C and SIGTERM end it early with everything answered committed."""
-
-    async def main() -> None:
-        with _terminable(asyncio.current_task()):
-            await work
-
-    try:
-        asyncio.run(main())
-    finally:
-        store.flush()
-
-
-@contextmanager
-def _terminable(task: asyncio.Task[None] | None) -> Iterator[None]:
-    """Turns SIGTERM into `Terminated`, where the system and the thread allow it."""
-    loop, caught = asyncio.get_running_loop(), []
-
-    def stop() -> None:
-        caught.append(True)
-        if task is not None:
-            task.cancel()
-
-    try:
-        loop.add_signal_handler(signal.SIGTERM, stop)
-    except (NotImplementedError, RuntimeError, ValueError):
-        yield
-        return
-    try:
-        yield
-    except asyncio.CancelledError:
-        if caught:
-            raise Terminated("terminated; everything that was answered is kept") from None
-        raise
-    finally:
-        loop.remove_signal_handler(signal.SIGTERM)
-
-
-def _sampling(
-    *, local: bool, quick: bool, temperature: float | None, max_tokens: int | None, seed: int | None
-) -> Sampling:
-    """An endpoint's own defaults hold unless the user asks otherwise; the embedded model is made repeatable."""
-    if max_tokens is None and quick:
-        max_tokens = QUICK_MAX_TOKENS
-    if local:
-        return Sampling(
-            temperature=LOCAL_TEMPERATURE if temperature is None else temperature,
-            max_tokens=max_tokens or LOCAL_MAX_TOKENS,
-            seed=seed or 0,
-        )
-    return Sampling(temperature=temperature, max_tokens=max_tokens, seed=seed)
 
 
 def _default_name(model: str, out: Path) -> str:

@@ -31,6 +31,8 @@ app.add_typer(bank.app, name="bank")
 app.add_typer(models.app, name="models")
 app.add_typer(runs.app, name="runs")
 
+INTERRUPTED = 130
+
 
 def _version(wanted: bool) -> None:
     if wanted:
@@ -57,9 +59,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _say(str(error))
         code = error.exit_code
     except KeyboardInterrupt:
-        _say("interrupted; everything that was answered is kept, `scsafety resume` goes on")
-        code = 130
-    except BrokenPipeError:
+        code = INTERRUPTED
+    except typer.Abort:
+        _say("stopped at a question, nothing was changed; answer it, or give the answers as options")
+        sys.exit(INTERRUPTED)
+    except (BrokenPipeError, SystemExit) as error:
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+            raise
         # the reader of a pipe went away (`| head`): nothing is wrong, and nothing more can be said
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
@@ -69,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         show()
         code = getattr(error, "exit_code", 2)
+    if code == INTERRUPTED:  # typer turns most interrupts into this code itself
+        _say("interrupted; everything that was answered is kept, `scsafety resume` goes on")
     sys.exit(code or 0)
 
 

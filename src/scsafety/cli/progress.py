@@ -55,17 +55,22 @@ def pulling() -> Iterator[Callable[[PullProgress], None]]:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = None
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = None
 
-        def step(progress: PullProgress) -> None:
-            nonlocal task
-            if task is None:
-                task = bar.add_task("model", total=progress.total)
-            words = {"waiting": "等待", "connecting": "连接", "downloading": "下载", "checking": "校验"}
-            bar.update(task, description=f"{words[progress.stage]} {progress.source}", completed=progress.done)
+    def step(progress: PullProgress) -> None:
+        nonlocal task
+        if task is None:
+            bar.start()  # not before: an empty bar would leave an empty line in a log
+            task = bar.add_task("model", total=progress.total)
+        words = {"waiting": "等待", "connecting": "连接", "downloading": "下载", "checking": "校验"}
+        bar.update(task, description=f"{words[progress.stage]} {progress.source}", completed=progress.done)
 
+    try:
         yield step
+    finally:
+        if task is not None:
+            bar.stop()
 
 
 def _bar(counts: Counts, started: float) -> Text:

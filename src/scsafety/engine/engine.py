@@ -17,7 +17,7 @@ from scsafety.judge.base import case_of, rule_verdict
 from scsafety.records import Call, DialogueKey, Item, Message, Sampling, Turn, Verdict, utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from scsafety.dialogue import Strategy
     from scsafety.dialogue.hold import FlaggedText
@@ -50,6 +50,20 @@ async def ask_and_judge(
     """
     sitting = _Sitting(store, settings, target, strategy, judge, progress, flagged_text)
     await sitting.run(policy)
+
+
+def is_finished(store: Store, settings: RunSettings, strategy: Strategy, judge_key: str) -> bool:
+    """Whether every dialogue is held to its end and every answered turn judged."""
+    items = store.items()
+    finished = store.finished()
+    keys = _keys(items, settings, strategy)
+    return all(key in finished for key in keys) and not store.unjudged(judge_key)
+
+
+def _keys(items: Iterable[Item], settings: RunSettings, strategy: Strategy) -> Iterator[DialogueKey]:
+    """Every dialogue of a run, in the order in which they are held."""
+    ids = [item.id for item in items]
+    return (DialogueKey(item_id, epoch, strategy.name) for epoch in range(1, settings.epochs + 1) for item_id in ids)
 
 
 async def judge_only(store: Store, policy: Policy, *, judge: Judge, progress: Progress) -> None:
@@ -160,7 +174,7 @@ class _Sitting(_Judging):
         held = self._count_stored()
         self.queue_stored()
         finished = self.store.finished()
-        todo = (key for key in self._all_keys() if key not in finished)
+        todo = (key for key in _keys(self.items.values(), self.settings, self.strategy) if key not in finished)
         async with _flushing(self.store), _unwrapped(), asyncio.TaskGroup() as judges:
             workers = [judges.create_task(self.worker()) for _ in range(policy.judge_concurrency)]
             async with asyncio.TaskGroup() as askers:
@@ -169,11 +183,6 @@ class _Sitting(_Judging):
             await self.queue.join()
             for worker in workers:
                 worker.cancel()
-
-    def _all_keys(self) -> Iterator[DialogueKey]:
-        for epoch in range(1, self.settings.epochs + 1):
-            for item_id in self.items:
-                yield DialogueKey(item_id, epoch, self.strategy.name)
 
     def _count_stored(self) -> dict[DialogueKey, list[Turn]]:
         """Count what earlier sittings left; returns the answered turns of dialogues that are not finished."""

@@ -117,3 +117,18 @@ def refuse_changes(settings: RunSettings, given: Mapping[str, Any]) -> None:
 def _short(value: object) -> str:
     text = "none" if value is None else str(value)
     return text if len(text) <= 40 else text[:37] + "..."
+
+
+def usual_sampling(
+    *, local: bool, quick: bool, temperature: float | None, max_tokens: int | None, seed: int | None
+) -> Sampling:
+    """An endpoint's own defaults hold unless the user asks otherwise; the embedded model is made repeatable."""
+    if max_tokens is None and quick:
+        max_tokens = QUICK_MAX_TOKENS
+    if local:
+        return Sampling(
+            temperature=LOCAL_TEMPERATURE if temperature is None else temperature,
+            max_tokens=max_tokens or LOCAL_MAX_TOKENS,
+            seed=seed or 0,
+        )
+    return Sampling(temperature=temperature, max_tokens=max_tokens, seed=seed)

@@ -1,0 +1,159 @@
+"""One sitting: open target and judge, let the engine work, end in good order whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import AsyncExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from scsafety.dialogue import strategy_named
+from scsafety.engine.engine import ask_and_judge, is_finished, judge_only
+from scsafety.engine.events import Progress
+from scsafety.engine.opening import check_target, flagged_text_of, open_judge, open_target
+from scsafety.errors import ConfigError, ScsafetyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+
+    from scsafety.engine.settings import Policy, RunSettings
+    from scsafety.judge import Judge
+    from scsafety.store import Store
+    from scsafety.targets.chat import ChatTarget
+    from scsafety.targets.models import PullProgress
+
+
+class Terminated(ScsafetyError):
+    """SIGTERM; everything that was answered is kept."""
+
+    exit_code = 143
+
+
+class Watch(msgspec.Struct):
+    """Who looks on: counts that the engine brings up to date, and a hook for downloads."""
+
+    progress: Progress = msgspec.field(default_factory=Progress)
+    on_pull: Callable[[PullProgress], None] | None = None
+
+
+async def hold_sitting(store: Store, settings: RunSettings, policy: Policy, watch: Watch) -> None:
+    """Ask what is unanswered and judge what is unjudged, with the run's primary judge.
+
+    Nothing is opened where nothing is left to do. Raises ConfigError where the judge is no longer the one that began.
+    """
+    strategy = strategy_named(settings.strategy)
+    primary = store.primary_judge()
+    if primary is not None and is_finished(store, settings, strategy, primary.key):
+        return
+    judge_id, judge_url = settings.judge, settings.judge_base_url
+    if primary is not None:
+        judge_id, judge_url = primary.judge_id, store.meta(_url_key(primary.key)) or judge_url
+    note = _noting(watch.progress)
+    endpoint = check_target(settings.model, settings.base_url, os.environ)
+    async with AsyncExitStack() as stack:
+        judge = await stack.enter_async_context(
+            open_judge(judge_id, judge_url, policy, on_retry=note, on_pull=watch.on_pull)
+        )
+        if primary is not None and judge.card.key != primary.key:
+            raise ConfigError(
+                f"the judge has changed since this run began ({primary.key} -> {judge.card.key}); judge all answers anew with "
+                f"`scsafety judge {store.path.parent.name} --judge {judge_id} --primary`, then resume"
+            )
+        target = await stack.enter_async_context(
+            open_target(
+                settings.model,
+                settings.base_url,
+                policy,
+                concurrency=policy.concurrency if endpoint else 1,
+                on_retry=note,
+                on_pull=watch.on_pull,
+            )
+        )
+        try:
+            await ask_and_judge(
+                store,
+                settings,
+                policy,
+                target=target,
+                strategy=strategy,
+                judge=judge,
+                progress=watch.progress,
+                flagged_text=flagged_text_of(endpoint),
+            )
+        finally:
+            _record_refused(store, target)
+
+
+async def judge_anew(
+    store: Store, judge_id: str, judge_url: str | None, policy: Policy, watch: Watch, *, primary: bool
+) -> None:
+    """Let another judge give its verdicts on the stored answers. primary: it becomes the summary's."""
+    async with open_judge(
+        judge_id, judge_url, policy, on_retry=_noting(watch.progress), on_pull=watch.on_pull
+    ) as judge:
+        _introduce(store, judge, judge_url, primary=primary or store.primary_judge() is None)
+        await judge_only(store, policy, judge=judge, progress=watch.progress)
+
+
+def _introduce(store: Store, judge: Judge, url: str | None, *, primary: bool) -> None:
+    store.add_judge(judge.card, primary=primary)
+    if url is not None:
+        store.set_meta(_url_key(judge.card.key), url)
+
+
+def _url_key(judge_key: str) -> str:
+    return f"judge_base_url {judge_key}"
+
+
+def _record_refused(store: Store, target: ChatTarget) -> None:
+    if target.refused_parameters:
+        store.set_meta("refused_parameters", msgspec.json.encode(target.refused_parameters).decode())
+
+
+def _noting(progress: Progress) -> Callable[[str], None]:
+    def note(line: str) -> None:
+        progress.retries += 1
+        progress.note = line
+
+    return note
+
+
+def drive(work: Coroutine[Any, Any, None], store: Store) -> None:
+    """Run to the end; Ctrl-C and SIGTERM end it early with everything answered committed."""
+
+    async def main() -> None:
+        with _terminable(asyncio.current_task()):
+            await work
+
+    try:
+        asyncio.run(main())
+    finally:
+        store.flush()
+
+
+@contextmanager
+def _terminable(task: asyncio.Task[None] | None) -> Iterator[None]:
+    """Turns SIGTERM into `Terminated`, where the system and the thread allow it."""
+    loop, caught = asyncio.get_running_loop(), []
+
+    def stop() -> None:
+        caught.append(True)
+        if task is not None:
+            task.cancel()
+
+    try:
+        loop.add_signal_handler(signal.SIGTERM, stop)
+    except (NotImplementedError, RuntimeError, ValueError):
+        yield
+        return
+    try:
+        yield
+    except asyncio.CancelledError:
+        if caught:
+            raise Terminated("terminated; everything that was answered is kept") from None
+        raise
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
