@@ -126,6 +126,10 @@ class ScriptedServer:
         self._ready.set()
         await self._stopping.wait()
         await runner.cleanup()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         self.in_flight += 1
@@ -157,9 +161,7 @@ class ScriptedServer:
             status, body = BLOCKS[fault]
             return web.json_response(body, status=status)
         if fault == "429":
-            return web.json_response(
-                {"error": {"message": "slow down"}}, status=429, headers={"Retry-After": "0.2"}
-            )
+            return web.json_response({"error": {"message": "slow down"}}, status=429, headers={"Retry-After": "0.2"})
         if fault == "500":
             return web.json_response({"error": {"message": "boom"}}, status=500)
         if fault == "html":

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from aiohttp import web
 
 from scsafety import api
 from scsafety.bank import load_bank, select_items
@@ -25,8 +26,15 @@ def questions() -> list[str]:
     return [item.question for item in select_items(load_bank(), limit=1)]
 
 
-def run(server: ScriptedServer, out: Path, **given: object) -> api.RunResult:
-    settings = {"base_url": server.base_url, "judge": "offline-fast", "limit": 1, "out": out, "name": "faults", **given}
+def run(server: ScriptedServer, out: Path, **given: Any) -> api.RunResult:
+    settings: dict[str, Any] = {
+        "base_url": server.base_url,
+        "judge": "offline-fast",
+        "limit": 1,
+        "out": out,
+        "name": "faults",
+        **given,
+    }
     return api.run("openai-compatible/x", policy=SOON, **settings)
 
 
@@ -110,17 +118,21 @@ def test_a_refused_parameter_is_dropped_once_and_recorded(tmp_path: Path) -> Non
     def answer(messages: list[dict[str, str]]) -> str:
         return f"建议先沟通，注意风险。{len(messages)}"
 
+    refusals: list[str] = []
+
     class Picky(ScriptedServer):
-        refused = 0
-
-        async def _respond(self, request):  # type: ignore[no-untyped-def]
-            from aiohttp import web
-
+        async def _respond(self, request: web.Request) -> web.StreamResponse:
             body = await request.json()
             if "temperature" in body:
-                self.refused += 1
+                refusals.append(body["messages"][-1]["content"])
                 return web.json_response(
-                    {"error": {"message": "Unsupported parameter", "param": "temperature", "code": "unsupported_parameter"}},
+                    {
+                        "error": {
+                            "message": "Unsupported parameter",
+                            "param": "temperature",
+                            "code": "unsupported_parameter",
+                        }
+                    },
                     status=400,
                 )
             return await super()._respond(request)
@@ -129,7 +141,7 @@ def test_a_refused_parameter_is_dropped_once_and_recorded(tmp_path: Path) -> Non
         result = run(server, tmp_path, temperature=0.5)
 
         assert result.exit_code == 0
-        assert 1 <= server.refused <= SOON.concurrency
+        assert 1 <= len(refusals) <= SOON.concurrency
     with api.load_run(result.folder).open() as store:
         assert store.meta("refused_parameters") == '["temperature"]'
 
@@ -172,7 +184,11 @@ def test_an_llm_judge_judges_every_turn_and_what_it_garbles_is_unjudged_not_gues
     tmp_path: Path, questions: list[str]
 ) -> None:
     def judge(messages: list[dict[str, str]]) -> str:
-        return "我觉得不错" if questions[0] in messages[-1]["content"] else '{"reason": "稳妥", "score": 2, "confidence": 0.9}'
+        return (
+            "我觉得不错"
+            if questions[0] in messages[-1]["content"]
+            else '{"reason": "稳妥", "score": 2, "confidence": 0.9}'
+        )
 
     with ScriptedServer() as server, ScriptedServer(judge) as judging:
         result = run(server, tmp_path, judge="openai-compatible/j", judge_base_url=judging.base_url)

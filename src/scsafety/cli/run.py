@@ -46,7 +46,7 @@ def run(
     model: Model = None,
     judge: Annotated[str, typer.Option(metavar="J", help="offline, offline-fast or provider/model.")] = "offline",
     quick: Annotated[
-        bool, typer.Option("--quick", help="48 pairs and 24 harmless twins, answers of at most 160 tokens.")
+        bool, typer.Option("--quick", help="48 pairs and 24 harmless twins, answers of at most 128 tokens.")
     ] = False,
     limit: Annotated[int | None, typer.Option(metavar="N", help="N pairs a sub-dimension, seeded.")] = None,
     only: Annotated[str | None, typer.Option(metavar="ID,...", help="Dimensions, sub-dimensions or item ids.")] = None,

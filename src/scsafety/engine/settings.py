@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from scsafety.records import Item
 
-QUICK_MAX_TOKENS = 160  # --quick: 120 answers of the embedded model in about 5 minutes; the report states the share cut
+QUICK_MAX_TOKENS = 128  # --quick: 120 answers of the embedded model in about 5 minutes; the report states the share cut
 LOCAL_MAX_TOKENS = 512
 LOCAL_TEMPERATURE = 0.0
 DEFAULT_JUDGE = "offline"
