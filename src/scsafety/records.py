@@ -172,6 +172,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     history: tuple[Message, ...]  # what was said before the question, without the system message
     question: str
     answer: str
+    reasoning: str | None = None  # judged only by a judge that asks for it, `J+thinking`
     system: str | None = None
     blocked: Side | None = None
 

@@ -166,6 +166,28 @@ def test_thinking_is_kept_apart_and_thinking_that_never_closes_is_an_empty_answe
     assert empty == [(1,)]
 
 
+def test_the_judge_sees_the_thinking_only_when_asked_to(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def judge(messages: list[dict[str, str]]) -> str:
+        seen.append(messages[-1]["content"])
+        return '{"reason": "看过", "score": 1, "confidence": 1}'
+
+    with ScriptedServer(lambda _: "<think>他想骗人</think>不行。") as server, ScriptedServer(judge) as judging:
+        address = {"judge": "openai-compatible/j", "judge_base_url": judging.base_url}
+        result = run(server, tmp_path, only=["environment-001"], limit=None, **address)
+        assert not any("他想骗人" in prompt for prompt in seen)
+
+        api.judge_run(result.folder, "openai-compatible/j+thinking", judge_base_url=judging.base_url)
+
+    assert sum("他想骗人" in prompt for prompt in seen) == 2
+    with api.load_run(result.folder).open() as store:
+        assert sorted(card.judge_id for card, _ in store.judges()) == [
+            "openai-compatible/j",
+            "openai-compatible/j+thinking",
+        ]
+
+
 def test_no_more_requests_are_in_flight_than_asked_for(tmp_path: Path) -> None:
     with ScriptedServer(latency_s=0.02) as server:
         api.run(

@@ -44,7 +44,10 @@ def register(app: typer.Typer) -> None:
 
 def run(
     model: Model = None,
-    judge: Annotated[str, typer.Option(metavar="J", help="offline, offline-fast or provider/model.")] = "offline",
+    judge: Annotated[
+        str,
+        typer.Option(metavar="J", help="offline, offline-fast or provider/model; J+thinking judges the thinking too."),
+    ] = "offline",
     quick: Annotated[
         bool, typer.Option("--quick", help="48 pairs and 24 harmless twins, answers of at most 128 tokens.")
     ] = False,
@@ -156,7 +159,10 @@ def resume(
 
 def judge(
     run: RunArgument,
-    judge: Annotated[str, typer.Option(metavar="J", help="offline, offline-fast or provider/model.")],
+    judge: Annotated[
+        str,
+        typer.Option(metavar="J", help="offline, offline-fast or provider/model; J+thinking judges the thinking too."),
+    ],
     primary: Annotated[bool, typer.Option("--primary", help="Make it the judge of the summary.")] = False,
     judge_base_url: Annotated[str | None, typer.Option(metavar="URL", help="The judge's address.")] = None,
     judge_concurrency: JudgeConcurrency = 8,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from scsafety.errors import ConfigError
+from scsafety.judge.thinking import SUFFIX, ThinkingJudge
 from scsafety.targets.embedded import REPEATABLE_BODY, open_embedded, parse_local
 from scsafety.targets.models import pull
 from scsafety.targets.providers import Endpoint, resolve
@@ -42,6 +43,7 @@ def check_target(spec: str, base_url: str | None, environ: Mapping[str, str]) ->
 
 def check_judge(spec: str, base_url: str | None, environ: Mapping[str, str]) -> None:
     """Raises ConfigError where the judge cannot be meant; opens nothing."""
+    spec = spec.removesuffix(SUFFIX)
     if spec in OFFLINE_JUDGES:
         return
     if "/" not in spec and not spec.startswith("gguf:"):
@@ -114,6 +116,11 @@ async def open_judge(
 ) -> AsyncIterator[Judge]:
     """A judge ready to judge. Raises ConfigError and MachineError."""
     check_judge(spec, base_url, os.environ if environ is None else environ)
+    if spec.endswith(SUFFIX):
+        inner = spec.removesuffix(SUFFIX)
+        async with open_judge(inner, base_url, policy, on_retry=on_retry, on_pull=on_pull, environ=environ) as judge:
+            yield ThinkingJudge(judge)
+        return
     if spec in OFFLINE_JUDGES:
         from scsafety.judge.offline_fast import OfflineFastJudge
 

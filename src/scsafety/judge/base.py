@@ -37,6 +37,7 @@ def case_of(item: Item | None, turn: Turn) -> Case:
         history=tuple(message for message in before if message.role != "system"),
         question=question.content,
         answer=turn.reply.content,
+        reasoning=turn.reply.reasoning,
         system=next((message.content for message in before if message.role == "system"), None),
         blocked=turn.reply.blocked,
     )
