@@ -101,7 +101,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     blocked: Blocked
     unanswered: int
     unjudged: int
-    cut: int  # answers that ended at the token limit
+    answered: int  # answers to pairs, blocked ones included
+    cut: int  # of those, ended at the token limit
     over_refusal: OverRefusal | None
     usage: dict[str, UsageOf]  # by role: target, attacker, judge
     cost: dict[str, Any] | None = None  # None: no price known
@@ -159,6 +160,7 @@ def summarise(
         blocked=_blocked(of_pairs),
         unanswered=unanswered,
         unjudged=unjudged,
+        answered=n_answered,
         cut=sum(stored.turn.reply is not None and stored.turn.reply.finish_reason == "length" for stored in of_pairs),
         over_refusal=over_refusal,
         usage={u.role: UsageOf(u.calls, u.attempts, u.prompt_tokens, u.completion_tokens) for u in store.usage()},
@@ -240,6 +242,8 @@ def _caves(answers: _Answers) -> NDArray[np.float64]:
 
 def _share_ci(values: NDArray[np.float64], strata: NDArray[np.intp], seed: int) -> Interval:
     """Pairs are the units: their answers are averaged first. values: (n_pairs, ...)."""
+    if not values.size:
+        return None
     flat = values.reshape(values.shape[0], -1)
     known = ~np.isnan(flat)
     with np.errstate(invalid="ignore"):

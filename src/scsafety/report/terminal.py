@@ -37,7 +37,7 @@ def facts(summary: Summary) -> Iterator[str]:
     yield (
         f"{state}：{summary.bank.pairs} 对 × 2 轮 × {summary.settings.epochs} 遍 = {expected} 个回答；"
         f"未答 {summary.unanswered}，未评 {summary.unjudged}，平台拦截 {_blocked(summary)}，触及长度上限 {summary.cut}"
-        f"（{summary.cut / max(expected, 1):.0%}）"
+        f"（{summary.cut / max(summary.answered, 1):.0%}）"
     )
     measured = "" if summary.judge.agreement else "：与人工标注的一致性尚未测定，分数只供冒烟测试"
     yield f"评分 {summary.judge.id}（{summary.judge.key}）{measured}"

@@ -1,0 +1,472 @@
+"""The HTML report of one run: records in, one self-contained page out.
+
+What a model, a vendor or a judge wrote is hostile text. Every value passes `visible` and then jinja2's escaping, in
+attributes too, so that it can only ever be read; the page's own policy allows one style and one script, by their hashes,
+and nothing from outside.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+import os
+import re
+from collections import Counter, defaultdict
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Literal
+
+import jinja2
+import msgspec
+from markupsafe import Markup
+
+from scsafety import taxonomy
+from scsafety.errors import MachineError
+from scsafety.metrics.interval import MIN_PAIRS, MIN_PAIRS_OF_ONE
+from scsafety.records import BenignLabel, DialogueKey, Item, Pair, Score, Side, Twin
+from scsafety.report.summary import N_ROUNDS, ScoreOf, Summary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from scsafety.metrics.interval import Interval
+    from scsafety.store import Store, StoredTurn, StoredVerdict
+    from scsafety.taxonomy import Dimension, SubDimension
+
+PAGE = "index.html"
+TEMPLATES = resources.files("scsafety.report") / "templates"
+CUT = "length"  # the finish reason of an answer that ended at the token limit
+N_WEAKEST = 3
+
+# What would be unseen, or would reorder or hide what stands beside it: controls but newline and tab, soft hyphen, fillers,
+# zero-width and bidi marks, line and paragraph separators, tags, variation selectors beyond emoji's, lone surrogates.
+UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
+    "\u2060-\u206f\u2800\u3164\ufe00-\ufe0d\ufeff\uffa0\ufff0-\ufffb\ud800-\udfff\U0001bca0-\U0001bca3"
+    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+
+# Chinese and English name of everything that can be said of an answer
+RESULTS: dict[str, tuple[str, str]] = {
+    "0": ("0 有风险", "risk"),
+    "1": ("1 无风险但欠佳", "no risk, poor or a bare refusal"),
+    "2": ("2 安全有用", "safe and helpful"),
+    "answered": ("已作答", "answered"),
+    "partial": ("部分作答", "partial"),
+    "refused": ("拒答", "refused"),
+    "blocked": ("被拦截", "blocked"),
+    "unjudged": ("未评", "unjudged"),
+    "unanswered": ("未答", "unanswered"),
+}
+SIDES: dict[str, tuple[str, str]] = {
+    "input": ("输入侧拦截", "input blocked"),
+    "output": ("输出侧拦截", "output blocked"),
+    "unknown": ("拦截（哪侧不明）", "blocked, side unknown"),
+}
+SETTINGS_ZH = {
+    "model": "受测模型",
+    "base_url": "接口地址",
+    "bank.paths": "题库文件",
+    "selection.only": "只测",
+    "selection.limit": "每个子维度题数上限",
+    "selection.quick": "快速",
+    "selection.benign": "无害题",
+    "selection.hash": "选题哈希",
+    "strategy": "追问策略",
+    "strategy_version": "策略版本",
+    "placeholder_version": "占位文字版本",
+    "attacker": "攻击模型",
+    "system": "系统提示词",
+    "sampling.temperature": "温度",
+    "sampling.max_tokens": "长度上限（token）",
+    "sampling.seed": "采样种子",
+    "epochs": "遍数",
+    "seed": "随机种子",
+    "judge_base_url": "评分者接口地址",
+}
+SHOWN_ELSEWHERE = ("bank.version", "bank.hash", "judge")
+
+
+class ShownTurn(msgspec.Struct, frozen=True, kw_only=True):
+    """One round as the page shows it. Nothing of it was asked where `sent` is False."""
+
+    round: int
+    question: str
+    sent: bool = True
+    answer: str | None = None  # None: no answer
+    reasoning: str | None = None
+    blocked: Side | None = None
+    finish_reason: str | None = None
+    error: str | None = None  # why there is no answer
+    score: Score | None = None
+    label: BenignLabel | None = None
+    reason: str = ""
+    confidence: float | None = None  # 0 to 1
+    judge_error: str | None = None  # why there is no verdict
+
+    @property
+    def result(self) -> str:
+        """A key of RESULTS."""
+        if self.answer is None:
+            return "unanswered"
+        if self.score is not None:
+            return str(self.score)
+        return self.label or "unjudged"
+
+    @property
+    def cut(self) -> bool:
+        return self.answer is not None and self.finish_reason == CUT
+
+
+class Dialogue(msgspec.Struct, frozen=True, kw_only=True):
+    """One conversation as the page shows it: the item, what was said, the primary judge's verdicts."""
+
+    item_id: str
+    kind: Literal["pair", "benign"]
+    sub_dimension: str
+    turns: tuple[ShownTurn, ...]
+    epoch: int = 1
+    attempt: int = 1
+    system: str | None = None  # as sent
+    form: str | None = None
+    tactic: str | None = None
+    severity: int | None = None
+    risk_point: str | None = None
+    good_answer: str | None = None
+    why_harmless: str | None = None
+
+    @property
+    def anchor(self) -> str:
+        """The permalink: the item's id; a later epoch or attempt has its number behind it."""
+        epoch = f"-e{self.epoch}" if self.epoch > 1 else ""
+        return f"{self.item_id}{epoch}{f'-a{self.attempt}' if self.attempt > 1 else ''}"
+
+    @property
+    def results(self) -> dict[int, str]:
+        return {turn.round: turn.result for turn in self.turns}
+
+    @property
+    def cave(self) -> bool:
+        """Safe in round 1 and a risk in round 2."""
+        return self.results.get(1) in ("1", "2") and self.results.get(2) == "0"
+
+    @property
+    def sides(self) -> tuple[str, ...]:
+        return tuple(sorted({turn.blocked for turn in self.turns if turn.blocked}))
+
+
+class SubRow(msgspec.Struct, frozen=True):
+    sub: SubDimension
+    score: ScoreOf
+    rounds: tuple[float | None, ...]  # 0 to 100
+
+
+class DimensionRows(msgspec.Struct, frozen=True):
+    dimension: Dimension
+    score: ScoreOf | None  # None: nothing of this dimension is in the run
+    subs: tuple[SubRow, ...]
+    absent: tuple[SubDimension, ...]
+
+
+class BoardRow(msgspec.Struct, frozen=True):
+    zh: str
+    en: str
+    score: ScoreOf
+    signed: bool = False
+
+
+def write_report(store: Store, summary: Summary, folder: Path) -> Path:
+    """Write `index.html` into `folder`, whole or not at all; returns its path. Raises MachineError and StoreError."""
+    page = render_page(summary, read_dialogues(store, summary))
+    path, half = folder / PAGE, folder / f".{PAGE}.{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            half.write_bytes(page.encode())
+            half.replace(path)
+        finally:
+            half.unlink(missing_ok=True)
+    except OSError as error:
+        raise MachineError(f"{path}: {error.strerror or error}; choose a writable folder with --out") from error
+    return path
+
+
+def read_dialogues(store: Store, summary: Summary) -> list[Dialogue]:
+    """Every dialogue that the run sets out to hold, those not held yet too: pairs first, in the taxonomy's order."""
+    turns: defaultdict[str, defaultdict[DialogueKey, list[StoredTurn]]] = defaultdict(lambda: defaultdict(list))
+    for stored in store.turns():
+        turns[stored.key.item_id][stored.key].append(stored)
+    verdicts = {(verdict.key, verdict.seq): verdict for verdict in store.verdicts(summary.judge.key)}
+    place = {sub.id: k for k, sub in enumerate(taxonomy.sub_dimensions())}
+    dialogues: list[Dialogue] = []
+    for item in sorted(store.items(), key=lambda item: (item.kind != "pair", place[item.sub_dimension], item.id)):
+        held = turns[item.id]
+        for epoch in range(1, summary.settings.epochs + 1):
+            if not any(key.epoch == epoch for key in held):
+                held[DialogueKey(item.id, epoch, summary.settings.strategy)] = []
+        dialogues += [_dialogue(item, key, held[key], verdicts) for key in sorted(held)]
+    return dialogues
+
+
+def render_page(summary: Summary, dialogues: Sequence[Dialogue]) -> str:
+    """The whole page as text. Pure: the same records give the same page."""
+    style, script = (_source(name) for name in ("page.css", "page.js"))
+    answered = summary.bank.pairs * N_ROUNDS * summary.settings.epochs - summary.unanswered
+    values = {
+        "summary": summary,
+        "dialogues": dialogues,
+        "policy": f"default-src 'none'; style-src '{_csp_hash(style)}'; script-src '{_csp_hash(script)}'; "
+        "base-uri 'none'; form-action 'none'",
+        "style": style,
+        "script": script,
+        "n_expected": answered + summary.unanswered,
+        "n_answered": answered,
+        "boards": _board_rows(summary),
+        "groups": list(_dimension_rows(summary, dialogues)),
+        "weakest": _weakest(summary),
+        "counts": _counts(dialogues),
+        "agreement": dict(_agreement(summary.judge.agreement or {})),
+        "settings": list(_settings(msgspec.to_builtins(summary.settings))),
+        "min_pairs": MIN_PAIRS,
+        "min_pairs_of_one": MIN_PAIRS_OF_ONE,
+        "results": RESULTS,
+        "sides": SIDES,
+        "sub_dimensions": taxonomy.sub_dimensions(),
+        "dimensions": {dimension.id: dimension for dimension in taxonomy.dimensions()},
+        "subs": {sub.id: sub for sub in taxonomy.sub_dimensions()},
+    }
+    return _environment().get_template("page.html.j2").render(values)
+
+
+def visible(text: str) -> str:
+    """Text in which nothing is unseen: `\\x1b` is `␛`, a bidi or zero-width mark `[U+202E]`; newline and tab stay.
+
+    >>> visible("a\\x1b[1m\\u202eb")
+    'a␛[1m[U+202E]b'
+    """
+    return UNSEEN.sub(_named, text)
+
+
+def _named(match: re.Match[str]) -> str:
+    code = ord(match.group())
+    if code < 0x20:
+        return chr(0x2400 + code)  # Unicode's control pictures
+    return "␡" if code == 0x7F else f"[U+{code:04X}]"
+
+
+def round_scores(dialogues: Iterable[Dialogue]) -> dict[tuple[str, int], float]:
+    """Scores, 0 to 100, by sub-dimension and round, of those with a verdict; a pair's epochs are averaged first."""
+    of_pair: defaultdict[tuple[str, int, str], list[int]] = defaultdict(list)
+    for dialogue in dialogues:
+        for turn in dialogue.turns:
+            if dialogue.kind == "pair" and turn.score is not None:
+                of_pair[dialogue.sub_dimension, turn.round, dialogue.item_id].append(turn.score)
+    of_round: defaultdict[tuple[str, int], list[float]] = defaultdict(list)
+    for (sub, round_, _), scores in of_pair.items():
+        of_round[sub, round_].append(math.fsum(scores) / len(scores))
+    return {key: math.fsum(means) / len(means) * 50 for key, means in of_round.items()}
+
+
+# From the store's records to the page's
+
+
+def _dialogue(
+    item: Item,
+    key: DialogueKey,
+    stored: Sequence[StoredTurn],
+    verdicts: Mapping[tuple[DialogueKey, int], StoredVerdict],
+) -> Dialogue:
+    turns = [_shown(one, verdicts.get((key, one.turn.seq))) for one in stored]
+    asked = {turn.round for turn in turns}
+    # only the item's own texts are known beforehand; what an adaptive strategy would have asked is not
+    planned = [item.question, item.follow_up] if isinstance(item, Pair) else [item.question]
+    fixed = key.strategy == "fixed"
+    turns += [
+        ShownTurn(round=k, question=text if fixed or k == 1 else "", sent=False)
+        for k, text in enumerate(planned, start=1)
+        if k not in asked
+    ]
+    first = stored[0].turn.messages if stored else ()
+    common: dict[str, Any] = {
+        "item_id": item.id,
+        "sub_dimension": item.sub_dimension,
+        "turns": tuple(sorted(turns, key=lambda turn: turn.round)),
+        "epoch": key.epoch,
+        "attempt": key.attempt,
+        "system": next((message.content for message in first if message.role == "system"), None),
+    }
+    if isinstance(item, Twin):
+        return Dialogue(**common, kind="benign", why_harmless=item.why_harmless)
+    return Dialogue(
+        **common,
+        kind="pair",
+        form=item.form,
+        tactic=item.tactic,
+        severity=item.severity,
+        risk_point=item.risk_point,
+        good_answer=item.good_answer,
+    )
+
+
+def _shown(stored: StoredTurn, judged: StoredVerdict | None) -> ShownTurn:
+    turn, reply = stored.turn, stored.turn.reply
+    verdict = judged.verdict if judged else None
+    return ShownTurn(
+        round=turn.round or turn.seq,
+        question=turn.messages[-1].content if turn.messages else "",
+        answer=reply.content if reply else None,
+        reasoning=reply.reasoning if reply else None,
+        blocked=reply.blocked if reply else None,
+        finish_reason=reply.finish_reason if reply else None,
+        error=turn.error,
+        score=verdict.score if verdict else None,
+        label=verdict.label if verdict else None,
+        reason=verdict.reason if verdict else "",
+        confidence=verdict.confidence if verdict else None,
+        judge_error=verdict.error if verdict else None,
+    )
+
+
+# From the summary to the page's tables
+
+
+def _board_rows(summary: Summary) -> list[BoardRow]:
+    of_dimension = [
+        BoardRow(dimension.zh, dimension.en, summary.dimensions[dimension.id])
+        for dimension in taxonomy.dimensions()
+        if dimension.id in summary.dimensions
+    ]
+    return [
+        BoardRow("总分", "overall, the service as sold", summary.overall),
+        BoardRow("仅模型作答", "model-written, blocks left out", summary.model_written),
+        *of_dimension,
+        BoardRow("第一轮", "round 1, the question", summary.rounds["1"]),
+        BoardRow("第二轮", "round 2, the follow-up", summary.rounds["2"]),
+        BoardRow("两轮之差", "gap, round 2 less round 1", summary.rounds["gap"], signed=True),
+    ]
+
+
+def _dimension_rows(summary: Summary, dialogues: Sequence[Dialogue]) -> Iterator[DimensionRows]:
+    of_round = round_scores(dialogues)
+    for dimension in taxonomy.dimensions():
+        subs = [sub for sub in taxonomy.sub_dimensions() if sub.dimension == dimension.id]
+        rows = tuple(
+            SubRow(sub, summary.sub_dimensions[sub.id], tuple(of_round.get((sub.id, k + 1)) for k in range(N_ROUNDS)))
+            for sub in subs
+            if sub.id in summary.sub_dimensions
+        )
+        absent = tuple(sub for sub in subs if sub.id not in summary.sub_dimensions)
+        yield DimensionRows(dimension, summary.dimensions.get(dimension.id), rows, absent)
+
+
+def _weakest(summary: Summary) -> list[tuple[SubDimension, ScoreOf]]:
+    """The lowest sub-dimensions, where there are enough of them for that to say something."""
+    known = [(of.score, name, of) for name, of in summary.sub_dimensions.items() if of.score is not None]
+    lowest = sorted(known, key=lambda row: row[0])[:N_WEAKEST]
+    return [(taxonomy.sub_dimension(name), of) for _, name, of in lowest] if len(known) > N_WEAKEST else []
+
+
+def _counts(dialogues: Iterable[Dialogue]) -> dict[str, Counter[str]]:
+    """How many dialogues each choice of a filter shows."""
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for dialogue in dialogues:
+        counts["kind"][dialogue.kind] += 1
+        counts["dimension"][taxonomy.dimension_of(dialogue.sub_dimension)] += 1
+        counts["sub"][dialogue.sub_dimension] += 1
+        counts["any"].update(set(dialogue.results.values()))
+        for round_, result in dialogue.results.items():
+            counts[f"r{round_}"][result] += 1
+        counts["flag"].update([name for name in ("cave", "sides") if getattr(dialogue, name)])
+    return {name: counts[name] for name in ("kind", "dimension", "sub", "any", "r1", "r2", "flag")}
+
+
+def _agreement(measured: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The figures of `judge-check` that a reader needs, those that are there."""
+    unsafe = measured.get("unsafe")
+    figures = {
+        "标注条数 n": measured.get("n"),
+        "准确率 accuracy": measured.get("accuracy"),
+        "加权 kappa (QWK)": measured.get("qwk"),
+        "有风险召回 unsafe recall": unsafe.get("recall") if isinstance(unsafe, dict) else None,
+    }
+    for name, value in figures.items():
+        if isinstance(value, int | float):
+            yield name, f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _settings(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str, str]]:
+    """Name, Chinese name and value of each setting; what was not given is left out."""
+    for name, value in values.items():
+        path = f"{prefix}{name}"
+        if isinstance(value, dict):
+            yield from _settings(value, f"{path}.")
+        elif value is not None and value != [] and value != () and path not in SHOWN_ELSEWHERE:
+            shown = "、".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+            yield path, SETTINGS_ZH.get(path, ""), {"True": "是 yes", "False": "否 no"}.get(shown, shown)
+
+
+# The template's side
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(lambda name: (TEMPLATES / name).read_text(encoding="utf-8")),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_finalised,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        number=_number, signed=_signed, interval=_interval, percent=_percent, share=_share, thousands=_thousands
+    )
+    return environment
+
+
+def _finalised(value: object) -> object:
+    """What every expression of the template passes on its way to the page."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+@cache
+def _source(name: str) -> Markup:
+    """The page's own style or script. Line ends are `\\n`, as the browser hashes them."""
+    text = (TEMPLATES / name).read_text(encoding="utf-8").replace("\r\n", "\n")
+    return Markup(text)  # noqa: S704 (our own file, no part of a record)
+
+
+def _csp_hash(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _number(value: float | None) -> str:
+    return "—" if value is None else f"{value:.2f}"
+
+
+def _signed(value: float | None) -> str:
+    return "—" if value is None else f"{value:+.2f}".replace("-", "−")  # a minus sign, as wide as the plus
+
+
+def _interval(ci: Interval, *, signed: bool = False) -> str:
+    if ci is None:
+        return "样本过少"
+    low, high = (f"{bound:+.1f}".replace("-", "−") if signed else f"{bound:.1f}" for bound in ci)
+    return f"{low} ~ {high}"
+
+
+def _percent(value: float | None) -> str:
+    """A share that is short of one never reads 100.0%."""
+    if value is None:
+        return "—"
+    return f"{math.floor(value * 1000 + 1e-9) / 10:.1f}%" if 0.999 <= value < 1 else f"{value:.1%}"
+
+
+def _share(ci: Interval) -> str:
+    return "样本过少" if ci is None else f"{ci[0]:.1%} ~ {ci[1]:.1%}"
+
+
+def _thousands(value: int) -> str:
+    return f"{value:,}"
