@@ -8,6 +8,7 @@ import random
 import re
 import socket
 import subprocess
+import sys
 import threading
 import time
 import zipfile
@@ -19,6 +20,7 @@ import msgspec
 import pytest
 
 from scsafety.errors import ConfigError, MachineError
+from scsafety.targets import hubs, model_file
 from scsafety.targets import models as subject
 from scsafety.targets.models import EmbeddedModel, Hub, Pieces, PullProgress, cached, embedded_model, models, pull
 
@@ -188,7 +190,7 @@ def test_every_embedded_model_has_a_free_licence_a_hash_and_three_sources(model:
     assert re.fullmatch(r"[0-9a-f]{64}", model.sha256)
     assert [one.id for one in model.hubs] == ["modelscope", "huggingface"]
     for one in model.hubs:
-        url = subject.hub_url(model, one, {})
+        url = hubs.hub_url(model, one, {})
         assert url.startswith("https://")
         assert url.endswith(f"/{model.file}")
         assert "{" not in url
@@ -200,7 +202,7 @@ def test_every_embedded_model_has_a_free_licence_a_hash_and_three_sources(model:
 def test_a_hub_endpoint_in_the_environment_replaces_the_default() -> None:
     model = embedded_model("qwen2.5-coder-0.5b")
 
-    url = subject.hub_url(model, model.hubs[1], {"HF_ENDPOINT": "https://mirror.example/"})
+    url = hubs.hub_url(model, model.hubs[1], {"HF_ENDPOINT": "https://mirror.example/"})
 
     assert url == (
         "https://mirror.example/Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF/resolve/main/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"
@@ -217,18 +219,24 @@ def test_the_cache_lies_where_scsafety_home_says(tmp_path: Path) -> None:
     assert subject.cache_dir({}).parts[-2:] == ("scsafety", "models")
 
 
+def test_aiohttp_is_imported_only_when_a_hub_is_asked() -> None:
+    code = "import sys, scsafety.targets.embedded, scsafety.targets.models; sys.exit('aiohttp' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 # The cache
 
 
 def test_a_checked_file_is_hashed_once_and_again_after_it_changed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, real = made(), subject._sha256
+    model, real = made(), model_file.sha256_of
     hashed: list[Path] = []
 
     def counted(path: Path) -> str:
         hashed.append(path)
         return real(path)
 
-    monkeypatch.setattr(subject, "_sha256", counted)
+    monkeypatch.setattr(model_file, "sha256_of", counted)
     home.mkdir(parents=True)
     path = home / "small.gguf"
     path.write_bytes(CONTENT)
@@ -332,7 +340,7 @@ def test_what_is_not_the_file_is_deleted_and_the_next_hub_is_asked(home: Path, h
 
 
 def test_a_hub_that_never_answers_is_left_after_the_time_out(hub: _HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subject, "STALL_S", 0.2)
+    monkeypatch.setattr(hubs, "STALL_S", 0.2)
 
     assert pull(made(hub.at("slow"), hub.at("good"))).read_bytes() == CONTENT
 
@@ -346,7 +354,7 @@ def test_a_name_that_hangs_does_not_hold_up_the_next_hub(hub: _HubServer, monkey
         return look_up(host, *args, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
-    monkeypatch.setattr(subject, "CONNECT_S", 0.2)
+    monkeypatch.setattr(hubs, "CONNECT_S", 0.2)
     before = time.monotonic()
     try:
         assert pull(made("http://hub.invalid", hub.at("good"))).read_bytes() == CONTENT
@@ -510,7 +518,7 @@ def test_a_file_that_is_not_there_is_a_mistake_on_the_command_line(tmp_path: Pat
 def test_a_disk_that_is_too_full_is_told_before_anything_is_asked(
     home: Path, hub: _HubServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(subject, "free_bytes", lambda _: 1_000_000)
+    monkeypatch.setattr(model_file, "free_bytes", lambda _: 1_000_000)
 
     with pytest.raises(MachineError) as caught:
         pull(made(hub.at("good")))
@@ -524,7 +532,7 @@ def test_a_disk_that_fills_up_meanwhile_is_one_line(hub: _HubServer, monkeypatch
     def full(*_: object) -> object:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(subject._Part, "append_from", full)
+    monkeypatch.setattr(hubs.Part, "append_from", full)
 
     with pytest.raises(MachineError, match=r"the disk is full at .*SCSAFETY_HOME"):
         pull(made(hub.at("good")))

@@ -784,3 +784,18 @@ def test_nothing_that_any_endpoint_sends_raises(provider: Any) -> None:
             assert (outcome.reply is not None) == (outcome.kind in KINDS_WITH_A_REPLY)
             assert outcome.message or outcome.kind == "answered"
             assert outcome.message.encode().decode().isprintable()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"error": {"code": "²", "message": "x"}}',
+        '{"error": {"code": "%s", "message": "x"}}' % ("4" * 5_000),
+        '{"error": {"code": %s, "message": "x"}}' % ("4" * 400),
+        '{"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": %s}}' % ("9" * 400),
+    ],
+    ids=["superscript", "long text", "big number", "big count"],
+)
+@pytest.mark.parametrize("status", [200, 400])
+def test_numbers_out_of_bounds_are_no_accident(status: int, body: str) -> None:
+    assert read("openai", status, body).message or "choices" in body
