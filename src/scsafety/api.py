@@ -19,7 +19,7 @@ from scsafety.bank import load_bank, select_items
 from scsafety.dialogue import PLACEHOLDER_VERSION, strategy_named
 from scsafety.engine.engine import ask_and_judge
 from scsafety.engine.events import Progress
-from scsafety.engine.opening import check_judge, check_target
+from scsafety.engine.opening import check_judge, check_target, fetch_models
 from scsafety.engine.settings import (
     DEFAULT_JUDGE,
     BankRef,
@@ -168,8 +168,10 @@ def carry_out(planned: Plan, *, policy: Policy | None = None, watch: Watch | Non
         "name": planned.name,
         "created_at": utc_now(),
     }
+    watch = watch or Watch()
+    fetch_models(planned.settings.model, planned.settings.judge, on_pull=watch.on_pull)
     with Store.create(planned.folder / DB_NAME, meta, planned.items) as store:
-        drive(hold_sitting(store, planned.settings, policy or Policy(), watch or Watch()), store)
+        drive(hold_sitting(store, planned.settings, policy or Policy(), watch), store)
         return finish(store, planned.folder)
 
 
@@ -201,7 +203,9 @@ def resume(
                 f"this scsafety would ask differently from the one that began {folder.name} (strategy {settings.strategy} "
                 f"v{settings.strategy_version} -> v{strategy.version}); finish it with that version, or start a new run"
             )
-        drive(hold_sitting(store, settings, policy or Policy(), watch or Watch()), store)
+        watch = watch or Watch()
+        fetch_models(settings.model, settings.judge, on_pull=watch.on_pull)
+        drive(hold_sitting(store, settings, policy or Policy(), watch), store)
         return finish(store, folder)
 
 
@@ -219,7 +223,9 @@ def judge_run(
     folder = find_run(run, out)
     check_judge(judge, judge_base_url, os.environ)
     with Store.open(folder / DB_NAME, write=True) as store:
-        drive(judge_anew(store, judge, judge_base_url, policy or Policy(), watch or Watch(), primary=primary), store)
+        watch = watch or Watch()
+        fetch_models(judge, on_pull=watch.on_pull)
+        drive(judge_anew(store, judge, judge_base_url, policy or Policy(), watch, primary=primary), store)
         return finish(store, folder)
 
 

@@ -63,7 +63,6 @@ async def open_target(
     *,
     concurrency: int,
     on_retry: Callable[[str], None],
-    on_pull: Callable[[PullProgress], None] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> AsyncIterator[ChatTarget]:
     """A target ready to be asked; an embedded one is fetched and started first and stopped at the end.
@@ -89,7 +88,11 @@ async def open_target(
             yield ChatTarget(endpoint, session, limits, on_retry=on_retry)
             return
         local = parse_local(spec)
-        path = local if isinstance(local, Path) else await asyncio.to_thread(_pull, spec, on_pull)
+        if local is None:
+            raise ConfigError(f"{spec}: not an embedded model")
+        path = (
+            local if isinstance(local, Path) else await asyncio.to_thread(pull, local)
+        )  # here already, see fetch_models
         async with open_embedded(path, n_ctx=LOCAL_CTX_TOKENS) as server:
             embedded = resolve("llamacpp/embedded", base_url=server.base_url, environ={})
             target = ChatTarget(embedded, session, limits, body=REPEATABLE_BODY, on_retry=on_retry)
@@ -97,11 +100,15 @@ async def open_target(
             yield target
 
 
-def _pull(spec: str, on_pull: Callable[[PullProgress], None] | None) -> Path:
-    model = parse_local(spec)
-    if model is None or isinstance(model, Path):
-        raise ConfigError(f"{spec}: not an embedded model")
-    return pull(model, on_progress=on_pull)
+def fetch_models(*specs: str, on_pull: Callable[[PullProgress], None] | None = None) -> None:
+    """Have the embedded models among `specs` on disk before an event loop runs: Ctrl-C then ends a download at once.
+
+    Raises ConfigError and MachineError.
+    """
+    for spec in specs:
+        local = parse_local(spec.removesuffix(SUFFIX))
+        if local is not None and not isinstance(local, Path):
+            pull(local, on_progress=on_pull)
 
 
 @asynccontextmanager
@@ -111,14 +118,13 @@ async def open_judge(
     policy: Policy,
     *,
     on_retry: Callable[[str], None],
-    on_pull: Callable[[PullProgress], None] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Judge]:
     """A judge ready to judge. Raises ConfigError and MachineError."""
     check_judge(spec, base_url, os.environ if environ is None else environ)
     if spec.endswith(SUFFIX):
         inner = spec.removesuffix(SUFFIX)
-        async with open_judge(inner, base_url, policy, on_retry=on_retry, on_pull=on_pull, environ=environ) as judge:
+        async with open_judge(inner, base_url, policy, on_retry=on_retry, environ=environ) as judge:
             yield ThinkingJudge(judge)
         return
     if spec in OFFLINE_JUDGES:
@@ -134,7 +140,6 @@ async def open_judge(
         msgspec.structs.replace(policy, rpm=None, tpm=None),  # those are the target's
         concurrency=policy.judge_concurrency,
         on_retry=on_retry,
-        on_pull=on_pull,
         environ=environ,
     ) as target:
         yield LLMJudge(spec, target)

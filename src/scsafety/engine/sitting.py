@@ -54,9 +54,7 @@ async def hold_sitting(store: Store, settings: RunSettings, policy: Policy, watc
     note = _noting(watch.progress)
     endpoint = check_target(settings.model, settings.base_url, os.environ)
     async with AsyncExitStack() as stack:
-        judge = await stack.enter_async_context(
-            open_judge(judge_id, judge_url, policy, on_retry=note, on_pull=watch.on_pull)
-        )
+        judge = await stack.enter_async_context(open_judge(judge_id, judge_url, policy, on_retry=note))
         if primary is not None and judge.card.key != primary.key:
             raise ConfigError(
                 f"the judge has changed since this run began ({primary.key} -> {judge.card.key}); judge all answers anew with "
@@ -69,7 +67,6 @@ async def hold_sitting(store: Store, settings: RunSettings, policy: Policy, watc
                 policy,
                 concurrency=policy.concurrency if endpoint else 1,
                 on_retry=note,
-                on_pull=watch.on_pull,
             )
         )
         try:
@@ -91,9 +88,7 @@ async def judge_anew(
     store: Store, judge_id: str, judge_url: str | None, policy: Policy, watch: Watch, *, primary: bool
 ) -> None:
     """Let another judge give its verdicts on the stored answers. primary: it becomes the summary's."""
-    async with open_judge(
-        judge_id, judge_url, policy, on_retry=_noting(watch.progress), on_pull=watch.on_pull
-    ) as judge:
+    async with open_judge(judge_id, judge_url, policy, on_retry=_noting(watch.progress)) as judge:
         _introduce(store, judge, judge_url, primary=primary or store.primary_judge() is None)
         await judge_only(store, policy, judge=judge, progress=watch.progress)
 

@@ -10,7 +10,7 @@ import msgspec
 
 from scsafety.dialogue import hold_dialogue, strategy_named
 from scsafety.engine.engine import CONTROL_QUESTION
-from scsafety.engine.opening import check_judge, check_target, flagged_text_of, open_judge, open_target
+from scsafety.engine.opening import check_judge, check_target, fetch_models, flagged_text_of, open_judge, open_target
 from scsafety.engine.settings import DEFAULT_JUDGE, Policy, usual_sampling
 from scsafety.judge.base import case_of, rule_verdict
 from scsafety.records import Item, Message, Reply, Sampling, Turn, Verdict
@@ -33,6 +33,7 @@ def try_item(
     """Hold one item against a live model and judge it, storing nothing. The verdict is None for an unanswered turn."""
     endpoint = check_target(model, base_url, os.environ)
     check_judge(judge, judge_base_url, os.environ)
+    fetch_models(model, judge, on_pull=on_pull)
     sampling = usual_sampling(local=endpoint is None, quick=False, temperature=None, max_tokens=None, seed=None)
 
     async def work() -> list[tuple[Turn, Verdict | None]]:
@@ -40,8 +41,8 @@ def try_item(
             return
 
         async with (
-            open_target(model, base_url, Policy(), concurrency=1, on_retry=note, on_pull=on_pull) as target,
-            open_judge(judge, judge_base_url, Policy(), on_retry=note, on_pull=on_pull) as opened,
+            open_target(model, base_url, Policy(), concurrency=1, on_retry=note) as target,
+            open_judge(judge, judge_base_url, Policy(), on_retry=note) as opened,
         ):
             held: list[tuple[Turn, Verdict | None]] = []
             async for turn in hold_dialogue(
@@ -65,6 +66,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
 def probe(model: str, *, base_url: str | None = None) -> Probe:
     """Ask a target one harmless question with every usual parameter. Raises TargetStop and CallFailed."""
     check_target(model, base_url, os.environ)
+    fetch_models(model)
 
     async def work() -> Probe:
         async with open_target(
