@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from pathlib import Path
+
+    Done = subprocess.CompletedProcess[str]
 
 MAIN = "from scsafety.cli import main; main()"
 PROGRAM = (sys.executable, "-c", MAIN)
@@ -29,8 +33,13 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def scsafety(
-    *arguments: object, cwd: Path, stdin: str = "", restricted: bool = False, env: dict[str, str] | None = None, **given: Any
-) -> subprocess.CompletedProcess[str]:
+    *arguments: object,
+    cwd: Path,
+    stdin: str = "",
+    restricted: bool = False,
+    env: dict[str, str] | None = None,
+    **given: Any,
+) -> Done:
     """The program run to its end. restricted: file permissions bind it even when the tester is root."""
     command = (sys.executable, "-c", WITHOUT_OVERRIDE, "-c", MAIN) if restricted else PROGRAM
     return subprocess.run(
@@ -54,10 +63,17 @@ def can_write(folder: Path) -> bool:
     return done.returncode == 0
 
 
-def said(done: subprocess.CompletedProcess[str]) -> str:
+def said(done: Done) -> str:
     """The one line on standard error; fails the test on a traceback and on more or fewer lines."""
     assert "Traceback" not in done.stderr, done.stderr
     lines = done.stderr.splitlines()
     assert len(lines) == 1, done.stderr
     assert lines[0].startswith("scsafety: "), done.stderr
     return lines[0]
+
+
+def at_once(jobs: Mapping[str, Callable[[], Done]]) -> dict[str, Done]:
+    """What each job gives, by name; as many run side by side as there are processors."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        started = {name: pool.submit(job) for name, job in jobs.items()}
+        return {name: future.result() for name, future in started.items()}

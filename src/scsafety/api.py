@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from datetime import UTC, datetime
@@ -50,6 +51,7 @@ __all__ = [
 
 DB_NAME = "run.db"
 DEFAULT_OUT = "runs"
+SLUG_CHARS = 60
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -330,7 +332,9 @@ def settings_of(store: Store) -> RunSettings:
 
 
 def _default_name(model: str, out: Path) -> str:
-    slug = re.sub(r"[^\w.-]+", "-", model.removeprefix("gguf:")).strip("-.")[-60:].lower()
+    slug = re.sub(r"[^\w.-]+", "-", model.removeprefix("gguf:")).strip("-.").lower()
+    if len(slug) > SLUG_CHARS:  # two long names with one ending stay apart
+        slug = f"{slug[-SLUG_CHARS:].lstrip('-.')}-{hashlib.sha256(model.encode()).hexdigest()[:6]}"
     stem = f"{slug}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     taken = (name for n in range(1, 1_000) if not (out / (name := stem if n == 1 else f"{stem}-{n}")).exists())
     return next(taken)

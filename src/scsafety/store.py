@@ -178,10 +178,12 @@ class Store:
                 db = _connect(path, create=False, write=write)
                 store = cls(path, db, lock)
                 small = path.stat().st_size < QUICK_CHECK_BYTES
-                if small and store._db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-                    raise sqlite3.DatabaseError("malformed")
-                with _transaction(store._db, write=write):
-                    _migrate(store._db, path, write=write)
+                if small and db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+                    raise _damaged(path)
+                with _transaction(db, write=write):
+                    _migrate(db, path, write=write)
+                if write:  # not before it is known to be ours
+                    db.execute("PRAGMA journal_mode = WAL")
             except BaseException:
                 if db is not None:
                     db.close()
@@ -385,11 +387,12 @@ def _connect(path: Path, *, create: bool, write: bool = True) -> sqlite3.Connect
         f"{path.resolve().as_uri()}?mode={mode}", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None
     )
     try:
-        if write:
-            db.execute("PRAGMA journal_mode = WAL")
-            # safe against a killed process; a power cut costs the last commits only
-            db.execute("PRAGMA synchronous = NORMAL")
+        db.execute(
+            "PRAGMA synchronous = NORMAL"
+        )  # with WAL safe against a kill; a power cut costs the last commits only
         db.execute("PRAGMA foreign_keys = ON")
+        if create:
+            db.execute("PRAGMA journal_mode = WAL")
     except BaseException:
         db.close()
         raise
@@ -404,6 +407,12 @@ def _locked(path: Path) -> FileLock:
     except Timeout as error:
         raise StoreError(f"{path}: another scsafety process is writing this run; wait for it or stop it") from error
     return lock
+
+
+def refuse_while_written(path: Path) -> None:
+    """Raises StoreError while a process writes this run."""
+    with _explained(path):
+        _locked(path).release()
 
 
 def _migrate(db: sqlite3.Connection, path: Path, *, create: bool = False, write: bool = True) -> None:
@@ -442,20 +451,22 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        text = str(error).lower()
-        if "disk is full" in text:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # the rest says what exactly
+        if code == sqlite3.SQLITE_FULL:
             raise StoreError(f"{path}: the disk is full; free some space, then `scsafety resume` goes on") from error
-        if "readonly" in text or "unable to open" in text:
+        if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
             raise StoreError(f"{path}: cannot be written here; choose a writable folder with --out") from error
-        if "locked" in text or "busy" in text:
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise StoreError(f"{path}: locked by another program; close it and try again") from error
-        if "not a database" in text or "malformed" in text:
-            raise StoreError(
-                f"{path}: the file is damaged; restore a copy, or delete the run and start again"
-            ) from error
+        if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+            raise _damaged(path) from error
         raise StoreError(f"{path}: {error}; check the disk, then `scsafety resume` goes on") from error
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror or error}; choose a writable folder with --out") from error
+
+
+def _damaged(path: Path) -> StoreError:
+    return StoreError(f"{path}: the file is damaged; restore a copy, or delete the run and start again")
 
 
 def _numbered(items: Iterable[Item]) -> tuple[Iterable[int], Iterable[Item]]:

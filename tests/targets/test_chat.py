@@ -13,12 +13,12 @@ import aiohttp
 import msgspec
 import pytest
 from aiohttp import web
-from tests.scripted_server import ScriptedServer, completion
 
 from scsafety.errors import CallFailed, TargetStop
 from scsafety.records import Message, Sampling
 from scsafety.targets.chat import MAX_BODY_BYTES, ChatTarget, Limits
 from scsafety.targets.providers import Endpoint, resolve
+from tests.scripted_server import ScriptedServer, completion
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -39,7 +39,7 @@ async def target_of(
 
 
 def ask(
-    server: ScriptedServer, sampling: Sampling = Sampling(), model: str = "openai-compatible/x", **limits: Any
+    server: ScriptedServer, sampling: Sampling = PLAIN, model: str = "openai-compatible/x", **limits: Any
 ) -> Any:
     async def work() -> Any:
         async with target_of(server, model, **limits) as target:

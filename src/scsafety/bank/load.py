@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MAX_LINE_BYTES = 65_536
 MAX_TEXT_CHARS = 8_000
 
-ITEM_ID = re.compile(r"(?:benign-)?(?P<sub_dimension>[a-z_]+)-\d{3,}")
+ITEM_ID = re.compile(r"(?:benign-)?(?P<sub_dimension>[a-z_]+)-[0-9]{3,}")
 HAZARD = re.compile(r"[a-z0-9_-]+:[A-Za-z0-9._-]+")
 ALLOWED: dict[str, tuple[object, ...]] = {
     "form": get_args(Form),
@@ -110,6 +110,11 @@ def _files(paths: Sequence[Path]) -> list[Path]:
             files.append(path)
         else:
             raise BankError(path, "no such file or folder", "check the path given to --bank")
+    seen: set[Path] = set()
+    for path in files:
+        if path.resolve() in seen:
+            raise BankError(path, "named twice", "give each bank file once, by itself or by its folder")
+        seen.add(path.resolve())
     return files
 
 

@@ -62,7 +62,7 @@ def audit_pair(pair: Pair, bank: Iterable[Item]) -> list[Finding]:
     findings: list[Finding] = []
     mine = grams(pair.question, 5)
     for other in bank:
-        if other.id == pair.id:
+        if (other.id, other.question) == (pair.id, pair.question):
             continue
         if (share := jaccard(mine, grams(other.question, 5))) >= NEAR_DUPLICATE:
             findings.append(Finding("question", f"near-duplicate of {other.id} (J = {share:.2f})", blocks=True))

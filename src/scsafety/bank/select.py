@@ -45,8 +45,8 @@ def select_items(
     pairs = [item for item in bank.pairs if not only or item.id in named or _in_scope(item, only)]
     twins = [item for item in bank.twins if item.id in named or (with_twins and (not only or _in_scope(item, only)))]
     chosen = (
-        *_take(pairs, QUICK_PAIRS if quick else limit, seed),
-        *_take(twins, QUICK_TWINS if quick else limit, seed),
+        *_take(pairs, QUICK_PAIRS if quick else limit, seed, named),
+        *_take(twins, QUICK_TWINS if quick else limit, seed, named),
     )
     if not chosen:
         raise ConfigError(
@@ -70,12 +70,16 @@ def _named_ids(bank: Bank, only: Sequence[str]) -> set[str]:
     return ids & set(only)
 
 
-def _take(items: Iterable[Item], limit: int | None, seed: int) -> list[Item]:
+def _take(items: Iterable[Item], limit: int | None, seed: int, named: set[str]) -> list[Item]:
+    """At most `limit` items a sub-dimension and all the `named`, one of each sub-dimension in turn."""
     by_sub: dict[str, list[Item]] = defaultdict(list)
     for item in items:
         by_sub[item.sub_dimension].append(item)
-    ranked = [sorted(group, key=lambda item: _rank(item, seed))[:limit] for group in by_sub.values()]
-    return [item for row in zip_longest(*ranked) for item in row if item is not None]
+    ranked = [sorted(group, key=lambda item: _rank(item, seed)) for group in by_sub.values()]
+    kept = [
+        [item for k, item in enumerate(group) if limit is None or k < limit or item.id in named] for group in ranked
+    ]
+    return [item for row in zip_longest(*kept) for item in row if item is not None]
 
 
 def _rank(item: Item, seed: int) -> bytes:

@@ -151,7 +151,8 @@ def _say_audit(console: Console, pair: Pair, built_in: Bank, mine: Bank | None) 
 
     from scsafety.bank.near import audit_pair, nearest_items
 
-    known = [item for item in (*built_in.items, *(mine.items if mine else ())) if item.question != pair.question]
+    everything = (*built_in.items, *(mine.items if mine else ()))
+    known = [item for item in everything if (item.id, item.question) != (pair.id, pair.question)]
     console.print(Text("\n最近的题 nearest items", style="bold"))
     for share, other in nearest_items(pair.question, known):
         console.print(Text(f"  {share:.2f}  {other.id}  {_plain(other.question)[:60]}"))

@@ -49,10 +49,16 @@ def doctor(
 
 
 def _versions() -> str:
-    from importlib.metadata import version
+    from importlib.metadata import PackageNotFoundError, version
+
+    from scsafety.errors import MachineError
 
     names = ("scsafety", "aiohttp", "msgspec", "numpy", "xllamacpp")
-    return f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in names)
+    try:
+        found = ", ".join(f"{name} {version(name)}" for name in names)
+    except PackageNotFoundError as error:
+        raise MachineError(f"{error.name} is missing; `pip install {error.name}`") from error
+    return f"Python {platform.python_version()}, {found}"
 
 
 def _bank() -> str:

@@ -90,8 +90,8 @@ def run(
     wanted = model or [EMBEDDED]
     if name is not None and len(wanted) > 1:
         raise ConfigError("--name names one run; leave it out when several models are given")
-    if base_url is not None and len(wanted) > 1:
-        raise ConfigError("--base-url is one address; run models of different addresses one after the other")
+    if base_url is not None and len({one.partition("/")[0] for one in wanted}) > 1:
+        raise ConfigError("--base-url is one address; run models of different providers one after the other")
     given: dict[str, Any] = {
         "judge": judge, "quick": quick, "limit": limit, "only": _names(only), "bank": bank or [], "benign": benign,
         "strategy": strategy, "attacker": attacker, "base_url": base_url, "judge_base_url": judge_base_url,

@@ -64,6 +64,7 @@ def delete(
 ) -> None:
     """Delete a run with all its transcripts."""
     from scsafety import api
+    from scsafety.store import refuse_while_written
 
     folder = api.find_run(run, out)
     strange = {path.name for path in folder.iterdir()} - {"summary.json", "report"}
@@ -71,5 +72,6 @@ def delete(
         raise ConfigError(f"{folder} holds more than a run ({', '.join(sorted(strange))}); delete it by hand")
     if not yes and not typer.confirm(f"Delete {folder} and every answer in it?"):
         raise typer.Exit(1)
+    refuse_while_written(folder / api.DB_NAME)
     shutil.rmtree(folder)
     typer.echo(f"deleted {folder}")

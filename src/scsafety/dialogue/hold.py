@@ -71,7 +71,13 @@ async def _ask(target: Target, messages: Sequence[Message], sampling: Sampling) 
     if reply.content.strip() or reply.blocked:
         return reply
     larger = max(EMPTY_RETRY_FACTOR * (sampling.max_tokens or 0), EMPTY_RETRY_TOKENS)
-    again = await target.ask(messages, msgspec.structs.replace(sampling, max_tokens=larger))
+    try:
+        again = await target.ask(messages, msgspec.structs.replace(sampling, max_tokens=larger))
+    except CallFailed as failure:
+        if failure.kind != "bad_request":
+            raise
+        # the endpoint does not take the larger limit: it never will, and it has answered once
+        return msgspec.structs.replace(reply, attempts=reply.attempts + failure.attempts)
     return msgspec.structs.replace(again, attempts=reply.attempts + again.attempts)
 
 
@@ -90,6 +96,11 @@ def _history(turns: Sequence[Turn], flagged_text: FlaggedText) -> list[Message]:
         question = turn.messages[-1].content
         if reply.blocked and flagged_text == "replace":
             question = BLOCKED_QUESTION
-        answer = BLOCKED_ANSWER if reply.blocked else reply.content or EMPTY_ANSWER
-        messages += [Message("user", question), Message("assistant", answer)]
+        messages += [Message("user", question), Message("assistant", _shown(reply))]
     return messages
+
+
+def _shown(reply: Reply) -> str:
+    if reply.blocked:
+        return BLOCKED_ANSWER
+    return reply.content if reply.content.strip() else EMPTY_ANSWER

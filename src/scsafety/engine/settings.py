@@ -115,7 +115,7 @@ def refuse_changes(settings: RunSettings, given: Mapping[str, Any]) -> None:
 
 
 def _short(value: object) -> str:
-    text = "none" if value is None else str(value)
+    text = "none" if value is None or value == () else ",".join(value) if isinstance(value, tuple) else str(value)
     return text if len(text) <= 40 else text[:37] + "..."
 
 

@@ -41,10 +41,12 @@ class LLMJudge:
                 reply = await self._target.ask(prompt, SAMPLING, json_schema=rubric.schema_for(case))
             except CallFailed as failure:
                 on_call(self._failed(failure))
-                return Verdict(error=f"no answer from the judge: {failure}", raw=failure.raw)
+                return Verdict(error=f"no answer from the judge: {failure}", raw=failure.raw or raw)
             on_call(self._answered(reply))
             if reply.blocked:
-                return Verdict(error=f"the judge's own endpoint blocked the request ({reply.blocked})", raw=reply.raw)
+                return Verdict(
+                    error=f"the judge's own endpoint blocked the request ({reply.blocked})", raw=reply.raw or raw
+                )
             raw = reply.content[:MAX_RAW_CHARS]
             if (verdict := parse(reply.content)) is not None:
                 return msgspec.structs.replace(verdict, raw=raw)

@@ -46,32 +46,30 @@ def rao_wu_intervals(
 ) -> Intervals:
     """95% percentile intervals of every board of `table`, 0 to 100.
 
-    None where the smallest sub-dimension that enters has fewer than `min_pairs` pairs, and for a sub-dimension's
-    own score where it has fewer than `min_pairs_of_one`.
+    None where a sub-dimension that enters has verdicts on fewer than `min_pairs` pairs in one of its rounds, and for
+    a sub-dimension's own score where it has fewer than `min_pairs_of_one`. Pairs without a verdict are not drawn.
     """
     rng = np.random.default_rng(seed)
     strata = table.strata()
     n_rounds = table.scores.shape[1]
     if not strata:
         return Intervals(None, (None,) * n_rounds, None, {}, {})
+    n_judged = np.array([(~np.isnan(table.scores[rows])).sum(axis=0) for rows in strata.values()])
     means = np.stack([_resampled_means(table.scores[rows], rng, draws) for rows in strata.values()], axis=1)
     rounds, dimensions = aggregate(means, tuple(strata))
-    sizes = {name: rows.size for name, rows in strata.items()}
-    enough = min(sizes.values()) >= min_pairs
-    of_dimension = {
-        name: min(size for sub, size in sizes.items() if taxonomy.dimension_of(sub) == name) >= min_pairs
-        for name in dimensions
-    }
+    of_dimension = np.array([taxonomy.dimension_of(name) for name in strata])
+
+    def on(values: NDArray[np.float64], counts: NDArray[np.intp], enough: int = min_pairs) -> Interval:
+        present = counts[counts > 0]
+        return _percentiles(values) if present.size and present.min() >= enough else None
+
     return Intervals(
-        overall=_percentiles(_nanmean(rounds)) if enough else None,
-        rounds=tuple(_percentiles(rounds[:, r]) if enough else None for r in range(n_rounds)),
-        gap=_percentiles(rounds[:, -1] - rounds[:, 0]) if enough and n_rounds > 1 else None,
-        dimensions={
-            name: _percentiles(_nanmean(values)) if of_dimension[name] else None for name, values in dimensions.items()
-        },
+        overall=on(_nanmean(rounds), n_judged),
+        rounds=tuple(on(rounds[:, r], n_judged[:, r]) for r in range(n_rounds)),
+        gap=on(rounds[:, -1] - rounds[:, 0], n_judged) if n_rounds > 1 else None,
+        dimensions={name: on(_nanmean(values), n_judged[of_dimension == name]) for name, values in dimensions.items()},
         sub_dimensions={
-            name: _percentiles(_nanmean(means[:, k])) if size >= min_pairs_of_one else None
-            for k, (name, size) in enumerate(sizes.items())
+            name: on(_nanmean(means[:, k]), n_judged[k], min_pairs_of_one) for k, name in enumerate(strata)
         },
     )
 
@@ -79,25 +77,29 @@ def rao_wu_intervals(
 def share_interval(
     values: NDArray[np.float64], strata: NDArray[np.intp], *, seed: int, draws: int = DRAWS, min_pairs: int = MIN_PAIRS
 ) -> Interval:
-    """95% interval of the plain mean of `values` (n_units,), NaN left out; units drawn within `strata`, n-1 of n."""
+    """95% interval of the plain mean of `values` (n_units,), NaN left out; units drawn within `strata`, n-1 of n.
+
+    None where a stratum that enters has fewer than `min_pairs` values.
+    """
     rng = np.random.default_rng(seed)
-    groups = [values[strata == s] for s in np.unique(strata)]
+    known = ~np.isnan(values)
+    # sorted, so that the order of the units does not matter
+    groups = [np.sort(values[known & (strata == s)]) for s in np.unique(strata[known])]
     if not groups or min(group.size for group in groups) < min_pairs:
         return None
-    total, count = np.zeros(draws), np.zeros(draws)
-    for group in groups:
-        drawn = _draw(group.size, rng, draws)
-        known = ~np.isnan(group)
-        # n/(n-1) gives each stratum its full weight back
-        total += drawn @ np.where(known, group, 0.0) * (group.size / (group.size - 1))
-        count += drawn @ known * (group.size / (group.size - 1))
-    with np.errstate(invalid="ignore"):
-        return _percentiles(total / count)
+    # the mean of n-1 draws stands for the n units of its stratum
+    means = [_draw(group.size, rng, draws) @ group / max(group.size - 1, 1) for group in groups]
+    sizes = [group.size for group in groups]
+    return _percentiles(np.average(means, axis=0, weights=sizes))
 
 
 def _resampled_means(scores: NDArray[np.float64], rng: np.random.Generator, draws: int) -> NDArray[np.float64]:
     """(draws, n_rounds): means of resampled pairs, 0 to 100, NaN where a draw holds no verdict of that round."""
     known = ~np.isnan(scores)
+    judged = known.any(axis=1)
+    if not judged.any():
+        return np.full((draws, scores.shape[1]), np.nan)
+    scores, known = scores[judged], known[judged]
     drawn = _draw(scores.shape[0], rng, draws)
     with np.errstate(invalid="ignore"):
         return np.asarray((drawn @ np.where(known, scores, 0.0)) / (drawn @ known) * (100 / FULL_MARK))

@@ -39,9 +39,13 @@ class ScoreTable:
         self.pairs, self.sub_dimensions, self.scores = tuple(pairs), tuple(sub_dimensions), scores
 
     def strata(self) -> dict[str, NDArray[np.intp]]:
-        """Row numbers by sub-dimension, in the taxonomy's order; only those present."""
-        of = np.array(self.sub_dimensions)
-        return {sub.id: rows for sub in taxonomy.sub_dimensions() if (rows := np.flatnonzero(of == sub.id)).size}
+        """Row numbers by sub-dimension, in the taxonomy's order; only those present.
+
+        Within a sub-dimension by pair id, so that nothing drawn or summed over them depends on the order of the table.
+        """
+        by_id = np.array(sorted(range(len(self.pairs)), key=self.pairs.__getitem__), dtype=np.intp)
+        of = np.array(self.sub_dimensions)[by_id]
+        return {sub.id: rows for sub in taxonomy.sub_dimensions() if (rows := by_id[of == sub.id]).size}
 
 
 class Board(msgspec.Struct, frozen=True):

@@ -113,9 +113,13 @@ class ChatTarget:
             await asyncio.sleep(wait_s)
 
     def _read(self, reply: Reply, latency_s: float, attempts: int) -> Reply:
-        raw = reply.raw if reply.raw is None else self._clean(reply.raw)
-        content = self._clean(reply.content) if reply.blocked else reply.content  # a filter's text may echo the request
-        return msgspec.structs.replace(reply, latency_s=latency_s, attempts=attempts, raw=raw, content=content)
+        """The reply with its costs; an endpoint that echoes the key anywhere finds it masked."""
+        echoed = {
+            name: self._clean(value)
+            for name in ("content", "reasoning", "finish_reason", "model", "request_id", "fingerprint", "raw")
+            if (value := getattr(reply, name)) is not None
+        }
+        return msgspec.structs.replace(reply, latency_s=latency_s, attempts=attempts, **echoed)
 
     async def _attempt(self, body: dict[str, Any]) -> tuple[Outcome, float]:
         async with self._gate.passed(_estimate_tokens(body)):
