@@ -69,10 +69,10 @@ def _collect(node: ast.AST, kind: Kind, module: str, found: list[Import]) -> Non
     elif isinstance(node, ast.ImportFrom):
         found += [Import(target, kind, node.lineno) for target in _from(node, module)]
     if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
-        for child in node.body:
-            _collect(child, "typing", module, found)
-        for child in node.orelse:
-            _collect(child, kind, module, found)
+        for guarded in node.body:
+            _collect(guarded, "typing", module, found)
+        for other in node.orelse:
+            _collect(other, kind, module, found)
         return
     inner: Kind = "function" if kind == "module" and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) else kind
     for child in ast.iter_child_nodes(node):
@@ -106,7 +106,7 @@ def faults(module: str) -> list[str]:
         elif theirs in EDGE or not theirs:
             allowed = False
         else:
-            allowed = LAYERS[theirs] < LAYERS[mine]
+            allowed = LAYERS.get(theirs, len(LAYERS)) < LAYERS[mine]
         if mine in ("store", "report") and theirs in ("targets", "dialogue"):
             allowed = False
         if mine == "report" and theirs == "engine":

@@ -65,7 +65,7 @@ def test_the_dimensions_carry_the_names_of_the_benchmark() -> None:
 @EVERY_ENTRY
 def test_every_text_is_there_in_its_language(entry: taxonomy.Dimension | taxonomy.SubDimension) -> None:
     chinese = re.compile(r"[一-鿿]")
-    texts = {name: getattr(entry, name) for name in entry.__struct_fields__ if name not in ("pairs",)}
+    texts = {name: getattr(entry, name) for name in entry.__struct_fields__ if name != "pairs"}
 
     assert [name for name, text in texts.items() if not text.strip()] == []
     for name in {"zh", "definition", "includes", "excludes"} & texts.keys():
