@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The README's two commands, with nothing but Python and git on the machine.
 
-    python3 dev.py quick    environment, embedded model, `scsafety run --quick`, table and report
-    python3 dev.py test     environment with the test tools, then ruff, mypy and all tests
+python3 dev.py quick    environment, embedded model, `scsafety run --quick`, table and report
+python3 dev.py test     environment with the test tools, then ruff, mypy and all tests
 """
 
 import argparse
@@ -69,7 +69,10 @@ def ensure_chromium() -> None:
         return
     print("installing Debian's chromium for the browser tests", flush=True)
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-qq", "-y", "--no-install-recommends", "chromium"]):
+    for command in (
+        ["apt-get", "update", "-qq"],
+        ["apt-get", "install", "-qq", "-y", "--no-install-recommends", "chromium"],
+    ):
         if subprocess.run(command, env=env, stdout=subprocess.DEVNULL, check=False).returncode:
             print("that did not work: the browser tests will skip", flush=True)
             return

@@ -1,4 +1,3 @@
-# ruff: noqa: T201 (what it prints is what it is for)
 """How often do the 95% intervals hold the true score? Measured by simulation, beside the plain bootstrap.
 
     python benchmarks/interval_coverage.py [--simulations 1000] [--draws 2000] [--seed 0]

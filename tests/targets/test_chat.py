@@ -38,9 +38,7 @@ async def target_of(
         yield ChatTarget(endpoint, session, Limits(**limits), rng=random.Random(1))
 
 
-def ask(
-    server: ScriptedServer, sampling: Sampling = PLAIN, model: str = "openai-compatible/x", **limits: Any
-) -> Any:
+def ask(server: ScriptedServer, sampling: Sampling = PLAIN, model: str = "openai-compatible/x", **limits: Any) -> Any:
     async def work() -> Any:
         async with target_of(server, model, **limits) as target:
             return await target.ask(QUESTION, sampling), target.refused_parameters
