@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scsafety.bank.near import audit_pair, grams, jaccard, nearest_items, plain
+from scsafety.bank.near import audit_pair, grams, jaccard, nearest_items
+from scsafety.bank.surface import plain
 from tests.bank.records import pair, twin
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def other(question: str) -> Pair:
 
 
 def test_the_surface_is_letters_digits_and_characters_in_lower_case() -> None:
-    assert plain("Ａ、b 3？\n问（题）。👵") == "ａb3问题"
+    assert plain("Ａ、b 3？\n问（题）。👵") == "ab3问题"  # NFKC: one width
 
 
 def test_grams_of_a_text_shorter_than_n_are_the_text() -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from scsafety.bank.surface import plain
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -31,11 +33,6 @@ class Finding(msgspec.Struct, frozen=True):
     field: str
     text: str
     blocks: bool
-
-
-def plain(text: str) -> str:
-    """Letters, digits and characters only, lower case: what the surface figures are computed on."""
-    return "".join(c for c in text.lower() if c.isalnum())
 
 
 def grams(text: str, n: int) -> set[str]:

@@ -1,4 +1,4 @@
-"""`scsafety bank stats|show|try`."""
+"""`scsafety bank stats|audit|show|try`."""
 
 from __future__ import annotations
 
@@ -18,13 +18,20 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="The question bank: what it holds, and trying a pair of your own.", no_args_is_help=True)
 
+QUESTION_FIELDS = ("question", "prompt", "query", "instruction")  # what published sets call it
+
 BankOption = Annotated[
     list[Path] | None, typer.Option(metavar="PATH", help="Your own bank instead of the built-in one.")
 ]
 
 
-@app.command(epilog="Example: scsafety bank stats --bank my-bank/")
-def stats(bank: BankOption = None) -> None:
+@app.command(epilog="Example: scsafety bank stats --standard gbt45654")
+def stats(
+    bank: BankOption = None,
+    standard: Annotated[
+        str | None, typer.Option(metavar="S", help="Coverage of another standard: gbt45654, ailuminate, owasp-llm.")
+    ] = None,
+) -> None:
     """Pairs and harmless twins by sub-dimension, with version and hash."""
     from collections import Counter
 
@@ -34,6 +41,9 @@ def stats(bank: BankOption = None) -> None:
     from scsafety.bank import load_bank
 
     loaded = load_bank(bank or [])
+    if standard is not None:
+        _say_coverage(loaded, standard)
+        return
     pairs = Counter(pair.sub_dimension for pair in loaded.pairs)
     twins = Counter(twin.sub_dimension for twin in loaded.twins)
     table = Table("dimension", "sub-dimension", "", "pairs", "of", "twins", "forms", "tactics")
@@ -50,6 +60,48 @@ def stats(bank: BankOption = None) -> None:
     )
     table_console().print(table)
     typer.echo(f"version {loaded.version or '-'}  hash {loaded.hash}")
+
+
+@app.command(epilog="Example: scsafety bank audit --bank mine.jsonl --against published.jsonl")
+def audit(
+    bank: BankOption = None,
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Another set (JSON Lines with a question field), to find copies."),
+    ] = None,
+    json_path: Annotated[
+        Path | None, typer.Option("--json", metavar="PATH", help="Write the figures here too.")
+    ] = None,
+) -> None:
+    """Measure a bank against the limits of a sound one; exit code 3 when one is missed."""
+    import msgspec
+    from rich.table import Table
+    from rich.text import Text
+
+    from scsafety.bank import load_bank
+    from scsafety.bank.audit import audit_items
+    from scsafety.errors import GateError
+
+    loaded = load_bank(bank or [])
+    others = [question for path in against or [] for question in _questions(path)]
+    result = audit_items(loaded.items, against=others)
+    table = Table("", "figure", "value", "limit", "where")
+    for figure in result.figures:
+        mark = {True: "ok", False: "FAIL", None: "-"}[figure.ok]
+        value = "not measured" if figure.value is None else f"{figure.value:.3f}"
+        limit = f"{'<=' if figure.at_most else '>='} {figure.limit:g}"
+        where = ", ".join(figure.ids) if figure.ok is False else ""
+        table.add_row(Text(mark, style="red" if mark == "FAIL" else ""), figure.name, value, limit, Text(where))
+    table_console().print(table)
+    if json_path is not None:
+        rows = [{**msgspec.structs.asdict(figure), "ok": figure.ok} for figure in result.figures]
+        record = {"pairs": result.n_pairs, "twins": result.n_twins, "hash": loaded.hash, "figures": rows}
+        _write(json_path, msgspec.json.format(msgspec.json.encode(record), indent=2))
+    if result.failed:
+        raise GateError(
+            f"{len(result.failed)} of {len(result.figures)} figures miss their limit; the table names the items"
+        )
+    typer.echo(f"{result.n_pairs} pairs and {result.n_twins} harmless twins: sound")
 
 
 @app.command(epilog="Example: scsafety bank show property_privacy-001")
@@ -101,6 +153,52 @@ def try_pair(
     if item is None and (keep if keep is not None else typer.confirm(f"Append it to {file}?")):
         _append(file, pair)
         typer.echo(f"{pair.id} appended to {file}")
+
+
+def _say_coverage(loaded: Bank, name: str) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from scsafety.bank.standards import coverage, standard_named
+
+    standard = standard_named(name)
+    table = Table(
+        "code",
+        "risk",
+        "pairs",
+        "questions",
+        "minimum",
+        "should refuse",
+        "twins",
+        "",
+        title=f"{standard.zh} {standard.en}",
+    )
+    for row in coverage(standard, loaded.items):
+        state = row.note or {True: "enough", False: "too few", None: ""}[row.enough]
+        table.add_row(
+            row.code, row.name, str(row.pairs), str(row.questions), "-" if row.minimum is None else str(row.minimum),
+            str(row.should_refuse), str(row.twins), Text(state, style="yellow" if row.enough is False else ""),
+        )  # fmt: skip
+    table_console().print(table)
+    typer.echo(
+        "An item counts for every code that it names. The codes are ours and no certificate; see bank/standards.toml."
+    )
+
+
+def _questions(path: Path) -> list[str]:
+    """The questions of any JSON Lines file; records without one are passed over."""
+    import msgspec
+
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        records = [msgspec.json.decode(line) for line in lines if line.strip()]
+    except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
+        raise ConfigError(f"--against {path}: cannot be read ({error}); give JSON Lines in UTF-8") from error
+    texts = (record.get(field) for record in records if isinstance(record, dict) for field in QUESTION_FIELDS)
+    found = [text for text in texts if isinstance(text, str)]
+    if not found:
+        raise ConfigError(f"--against {path}: no record has a text in one of the fields {', '.join(QUESTION_FIELDS)}")
+    return found
 
 
 def _chosen(mine: Bank | None, item_id: str, file: Path) -> Pair:
@@ -192,17 +290,23 @@ def _append(file: Path, pair: Pair) -> None:
     """The pair as a new last line, whole or not at all."""
     import msgspec
 
+    try:
+        before = file.read_bytes() if file.exists() else b""
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read ({error.strerror}); name a file of your own") from error
+    _write(file, before + (b"" if not before or before.endswith(b"\n") else b"\n") + msgspec.json.encode(pair) + b"\n")
+
+
+def _write(path: Path, data: bytes) -> None:
+    """All of it or nothing."""
     from scsafety.errors import MachineError
 
     try:
-        before = file.read_bytes() if file.exists() else b""
-        part = file.with_name(file.name + ".part")
-        part.write_bytes(
-            before + (b"" if not before or before.endswith(b"\n") else b"\n") + msgspec.json.encode(pair) + b"\n"
-        )
-        part.replace(file)
+        part = path.with_name(path.name + ".part")
+        part.write_bytes(data)
+        part.replace(path)
     except OSError as error:
-        raise MachineError(f"{file}: cannot be written ({error.strerror}); name a file in a writable folder") from error
+        raise MachineError(f"{path}: cannot be written ({error.strerror}); name a file in a writable folder") from error
 
 
 def _plain(value: object) -> str:
