@@ -1,4 +1,4 @@
-"""`scsafety bank stats|audit|show|try`."""
+"""`scsafety bank stats|audit|export|show|try`."""
 
 from __future__ import annotations
 
@@ -102,6 +102,26 @@ def audit(
             f"{len(result.failed)} of {len(result.figures)} figures miss their limit; the table names the items"
         )
     typer.echo(f"{result.n_pairs} pairs and {result.n_twins} harmless twins: sound")
+
+
+@app.command(epilog="Example: scsafety bank export --format hf --out scsafety-bank")
+def export(
+    out: Annotated[Path, typer.Option(help="Folder to write to.")],
+    format: Annotated[  # noqa: A002 (the flag's name)
+        str, typer.Option(metavar="F", help="jsonl, csv, parquet, or hf (the datasets layout).")
+    ] = "jsonl",
+    bank: BankOption = None,
+) -> None:
+    """Write the bank in another format: pairs and harmless twins apart, with dimension and content hash."""
+    from scsafety.bank import load_bank
+    from scsafety.bank.export import export_bank
+    from scsafety.errors import MachineError
+
+    try:
+        for path in export_bank(load_bank(bank or []), out, format):
+            typer.echo(f"wrote {path}")
+    except OSError as error:
+        raise MachineError(f"{out}: cannot be written ({error.strerror}); choose another --out") from error
 
 
 @app.command(epilog="Example: scsafety bank show property_privacy-001")

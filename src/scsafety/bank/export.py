@@ -1,0 +1,110 @@
+"""The bank in other formats: one flat record an item, and the folder layout that Hugging Face `datasets` reads."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from scsafety import taxonomy
+from scsafety.errors import ConfigError
+from scsafety.records import Item, content_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+    from scsafety.bank.load import Bank
+
+CARD = """---
+license: cc-by-4.0
+language: [zh]
+pretty_name: SC-Safety open bank
+task_categories: [text-generation, question-answering]
+tags: [safety, red-teaming, multi-turn, benchmark]
+configs:
+- config_name: pairs
+  data_files: data/pairs.jsonl
+- config_name: benign
+  data_files: data/benign.jsonl
+---
+
+# SC-Safety open bank {version}
+
+{n_pairs} pairs (a question and a follow-up) in 24 sub-dimensions and {n_twins} harmless twins, in Chinese, original.
+Content hash `{hash}`. Licence CC BY 4.0. How it was written and what it does not cover: `docs/bank.md` of scsafety.
+
+Do not train on these files; each holds a canary string.
+"""
+
+
+def records(items: Iterable[Item]) -> list[dict[str, Any]]:
+    """Flat records with dimension, sub-dimension and content hash beside the item's own fields; the canary on the first."""
+    rows = []
+    for item in items:
+        sub = item.sub_dimension
+        place = {"id": item.id, "dimension": taxonomy.dimension_of(sub), "sub_dimension": sub}
+        rows.append({**place, **msgspec.structs.asdict(item), "content_hash": content_hash(item)})
+    return rows
+
+
+def export_bank(bank: Bank, out: Path, form: str) -> list[Path]:
+    """Write the bank below `out`; returns the files written. Raises ConfigError for an unknown format or a missing extra."""
+    if form not in FORMATS:
+        raise ConfigError(f"--format {form!r} is unknown; give one of {', '.join(FORMATS)}")
+    parts = {"pairs": records(bank.pairs), "benign": records(bank.twins)}
+    out.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, rows in parts.items():
+        if rows:
+            path = out / ("data" if form == "hf" else ".") / f"{name}.{SUFFIX[form]}"
+            path.parent.mkdir(exist_ok=True)
+            FORMATS[form](path, rows)
+            written.append(path)
+    if form == "hf":
+        card = out / "README.md"
+        facts = {
+            "version": bank.version or "",
+            "hash": bank.hash,
+            "n_pairs": len(bank.pairs),
+            "n_twins": len(bank.twins),
+        }
+        card.write_text(CARD.format(**facts), encoding="utf-8")
+        written.append(card)
+    return written
+
+
+def _write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
+
+
+def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\r\n")
+    writer.writeheader()
+    writer.writerows(map(_flat, rows))
+    path.write_bytes(b"\xef\xbb\xbf" + text.getvalue().encode())  # spreadsheets read UTF-8 only behind this mark
+
+
+def _write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise ConfigError("Parquet needs the extra: pip install 'scsafety[parquet]'") from error
+    pq.write_table(pa.Table.from_pylist([{**row, "hazards": list(row["hazards"])} for row in rows]), path)
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: ";".join(value) if isinstance(value, tuple) else value for name, value in row.items()}
+
+
+FORMATS: dict[str, Callable[[Path, list[dict[str, Any]]], None]] = {
+    "jsonl": _write_jsonl,
+    "csv": _write_csv,
+    "parquet": _write_parquet,
+    "hf": _write_jsonl,
+}
+SUFFIX = {"jsonl": "jsonl", "csv": "csv", "parquet": "parquet", "hf": "jsonl"}
