@@ -15,31 +15,45 @@ from rich.text import Text
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from rich.console import RenderableType
+
     from scsafety.engine.events import Progress as Counts
     from scsafety.targets.models import PullProgress
 
 LINE_EVERY_S = 20.0  # where the output is a file
+BAR_CELLS = 24
+STAGES = {"waiting": "等待", "connecting": "连接", "downloading": "下载", "checking": "校验"}
 
 
 @contextmanager
-def watching(counts: Counts) -> Iterator[None]:
-    """A bar with rate, time left, running score and errors, for as long as the block lasts."""
+def watching(counts: Counts) -> Iterator[Callable[[PullProgress], None]]:
+    """A bar with rate, time left, running score and errors, for as long as the block lasts.
+
+    Until the first question is asked it shows the download that the yielded callback is told of.
+    """
     console = Console(stderr=True)
-    started = time.monotonic()
+    download = _Download()
+    status = _Status(counts)
+
+    def render() -> RenderableType:
+        if counts.turns_expected:
+            return status.bar()
+        return download.bar if download.bar.tasks else Text("准备中 …")
+
     if console.is_terminal:
-        with Live(get_renderable=lambda: _bar(counts, started), console=console, refresh_per_second=4, transient=True):
-            yield
+        with Live(get_renderable=render, console=console, refresh_per_second=4, transient=True):
+            yield download.step
         return
     ended = threading.Event()
 
     def lines() -> None:
         while not ended.wait(LINE_EVERY_S):
-            console.print(Text(_status(counts, started)), soft_wrap=True)
+            console.print(Text(status.line()) if counts.turns_expected else render(), soft_wrap=True)
 
     thread = threading.Thread(target=lines, daemon=True)
     thread.start()
     try:
-        yield
+        yield download.step
     finally:
         ended.set()
         thread.join()
@@ -47,58 +61,68 @@ def watching(counts: Counts) -> Iterator[None]:
 
 @contextmanager
 def pulling() -> Iterator[Callable[[PullProgress], None]]:
-    """A bar for a download; the callback is told of each step."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
-    task = None
-
-    def step(progress: PullProgress) -> None:
-        nonlocal task
-        if task is None:
-            bar.start()  # not before: an empty bar would leave an empty line in a log
-            task = bar.add_task("model", total=progress.total)
-        words = {"waiting": "等待", "connecting": "连接", "downloading": "下载", "checking": "校验"}
-        bar.update(task, description=f"{words[progress.stage]} {progress.source}", completed=progress.done)
-
-    try:
-        yield step
-    finally:
-        if task is not None:
-            bar.stop()
-
-
-def _bar(counts: Counts, started: float) -> Text:
-    width = 24
-    share = counts.turns_done / counts.turns_expected if counts.turns_expected else 0.0
-    filled = round(share * width)
-    return Text.assemble(("━" * filled, "cyan"), ("━" * (width - filled), "dim"), " ", _status(counts, started))
-
-
-def _status(counts: Counts, started: float) -> str:
-    elapsed = time.monotonic() - started
-    rate = (counts.turns_done - counts.turns_before) / elapsed if elapsed > 1 else 0.0
-    left = (counts.turns_expected - counts.turns_done) / rate if rate > 0 else None
-    parts = [f"{counts.turns_done}/{counts.turns_expected} 答"]
-    if rate:
-        parts.append(f"{rate:.1f}/s" if rate >= 1 else f"{rate * 60:.0f}/min")
-    if left is not None:
-        parts.append(f"剩 {int(left) // 60}:{int(left) % 60:02d}")
-    if counts.running_score is not None:
-        parts.append(f"暂得 {counts.running_score:.1f}")
-    for name, n in (
-        ("拦截", counts.blocked),
-        ("失败", counts.turns_failed),
-        ("未评", counts.unjudged),
-        ("重试", counts.retries),
+    """A bar for a download alone; the callback is told of each step."""
+    download = _Download()
+    with Live(
+        get_renderable=lambda: download.bar if download.bar.tasks else Text(""),
+        console=Console(stderr=True),
+        refresh_per_second=4,
+        transient=True,
     ):
-        if n:
-            parts.append(f"{name} {n}")
-    if counts.note:
-        parts.append("".join(c if c.isprintable() else " " for c in counts.note)[:80])
-    return " · ".join(parts)
+        yield download.step
+
+
+class _Download:
+    """A download as a renderable; nothing is drawn by itself."""
+
+    def __init__(self) -> None:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(binary_units=True),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+        )
+        self.bar = Progress(*columns)
+
+    def step(self, progress: PullProgress) -> None:
+        if not self.bar.tasks:
+            self.bar.add_task("", total=progress.total)
+        description = f"{STAGES[progress.stage]} {progress.source}"
+        self.bar.update(self.bar.tasks[-1].id, description=description, completed=progress.done)
+
+
+class _Status:
+    """The counts of a sitting as one line; the clock runs from the first question on."""
+
+    def __init__(self, counts: Counts) -> None:
+        self._counts = counts
+        self._began: float | None = None
+
+    def bar(self) -> Text:
+        counts = self._counts
+        filled = round(BAR_CELLS * counts.turns_done / max(counts.turns_expected, 1))
+        return Text.assemble(("━" * filled, "cyan"), ("━" * (BAR_CELLS - filled), "dim"), " ", self.line())
+
+    def line(self) -> str:
+        counts = self._counts
+        if self._began is None:
+            self._began = time.monotonic()
+        elapsed = time.monotonic() - self._began
+        rate = (counts.turns_done - counts.turns_before) / elapsed if elapsed > 1 else 0.0
+        parts = [f"{counts.turns_done}/{counts.turns_expected} 答"]
+        if rate:
+            left = int((counts.turns_expected - counts.turns_done) / rate)
+            parts += [f"{rate:.1f}/s" if rate >= 1 else f"{rate * 60:.0f}/min", f"剩 {left // 60}:{left % 60:02d}"]
+        if counts.running_score is not None:
+            parts.append(f"暂得 {counts.running_score:.1f}")
+        troubles = {
+            "拦截": counts.blocked,
+            "失败": counts.turns_failed,
+            "未评": counts.unjudged,
+            "重试": counts.retries,
+        }
+        parts += [f"{name} {n}" for name, n in troubles.items() if n]
+        if counts.note:
+            parts.append("".join(c if c.isprintable() else " " for c in counts.note)[:80])
+        return " · ".join(parts)

@@ -216,15 +216,14 @@ def export(
 
 def _watched(work: Callable[[Watch], RunResult], name: str) -> int:
     """Do the work under a progress bar, then print table and paths. Returns the exit code."""
-
     from scsafety.api import Watch
-    from scsafety.cli.progress import pulling, watching
+    from scsafety.cli.progress import watching
     from scsafety.report.terminal import render_summary
 
     watch = Watch()
     try:
-        with pulling() as step, watching(watch.progress):
-            watch.on_pull = step
+        with watching(watch.progress) as on_pull:
+            watch.on_pull = on_pull
             result = work(watch)
     except ScsafetyError:
         if watch.progress.turns_done:
