@@ -7,6 +7,7 @@ import os
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -14,7 +15,7 @@ from scsafety.errors import ConfigError
 from scsafety.judge.thinking import SUFFIX, ThinkingJudge
 from scsafety.targets.embedded import REPEATABLE_BODY, open_embedded, parse_local
 from scsafety.targets.models import pull
-from scsafety.targets.providers import Endpoint, resolve
+from scsafety.targets.providers import Endpoint, is_loopback, resolve
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -83,9 +84,9 @@ async def open_target(
         max_attempts=policy.max_attempts,
     )
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
-    async with aiohttp.ClientSession(connector=connector, trust_env=endpoint is not None) as session:
+    async with aiohttp.ClientSession(connector=connector) as session:
         if endpoint is not None:
-            yield ChatTarget(endpoint, session, limits, on_retry=on_retry)
+            yield ChatTarget(endpoint, session, limits, on_retry=on_retry, proxy=proxy_for(endpoint.base_url))
             return
         local = parse_local(spec)
         if local is None:
@@ -98,6 +99,16 @@ async def open_target(
             target = ChatTarget(embedded, session, limits, body=REPEATABLE_BODY, on_retry=on_retry)
             target.label = spec
             yield target
+
+
+def proxy_for(url: str) -> str | None:
+    """The proxy that this machine's environment names for an address (HTTPS_PROXY, NO_PROXY and the like)."""
+    from urllib.request import getproxies, proxy_bypass
+
+    parts = urlsplit(url)
+    if not parts.hostname or is_loopback(url) or proxy_bypass(parts.netloc):
+        return None
+    return getproxies().get(parts.scheme)
 
 
 def fetch_models(*specs: str, on_pull: Callable[[PullProgress], None] | None = None) -> None:

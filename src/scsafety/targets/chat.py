@@ -61,10 +61,15 @@ class ChatTarget:
         limits: Limits,
         *,
         body: Mapping[str, object] | None = None,
+        proxy: str | None = None,
         on_retry: Callable[[str], None] = lambda _: None,
         rng: random.Random | None = None,
     ) -> None:
-        """body: fields that every request carries. on_retry: told in one line why a call is tried again."""
+        """body: fields that every request carries. on_retry: told in one line why a call is tried again.
+
+        proxy: looked up once by the caller: a session that trusts the environment would look on every request, in a
+        thread, and send a netrc password to whoever answers there.
+        """
         self.endpoint = endpoint
         self.label = endpoint.label
         self.refused_parameters: list[
@@ -72,6 +77,8 @@ class ChatTarget:
         ] = []  # in the order in which the endpoint refused them; recorded with the run
         self._session, self._limits = session, limits
         self._body = dict(body or {})
+        self._proxy = proxy
+        self._headers = _headers(endpoint)
         self._on_retry = on_retry
         self._rng = rng or random.Random()
         self._gate = _Gate(limits)
@@ -126,7 +133,12 @@ class ChatTarget:
             began = time.monotonic()
             try:
                 async with self._session.post(
-                    self.endpoint.url, json=body, headers=self._headers(), timeout=self._timeout, allow_redirects=False
+                    self.endpoint.url,
+                    data=msgspec.json.encode(body),
+                    headers=self._headers,
+                    proxy=self._proxy,
+                    timeout=self._timeout,
+                    allow_redirects=False,
                 ) as response:
                     data = await _read_bounded(response)
                     outcome = read_response(
@@ -175,14 +187,6 @@ class ChatTarget:
         self._on_retry(f"{self.label} refuses the parameter {name}; it is left out from now on")
         return True
 
-    def _headers(self) -> dict[str, str]:
-        key = self.endpoint.key
-        if key is None:
-            return {}
-        if self.endpoint.provider.auth == "api-key":
-            return {"api-key": key.reveal()}
-        return {"Authorization": f"Bearer {key.reveal()}"}
-
     def _advice(self, kind: str) -> str:
         return STOPS[kind].format(key_vars=" or ".join(self.endpoint.provider.key_vars) or "the server's settings")
 
@@ -198,6 +202,15 @@ class ChatTarget:
         if outcome.retry_after_s is not None:
             return outcome.retry_after_s + self._rng.uniform(0, 0.1 * outcome.retry_after_s)
         return self._rng.uniform(0, min(BACKOFF_CAP_S, BACKOFF_START_S * 2 ** (attempt - 1)))
+
+
+def _headers(endpoint: Endpoint) -> dict[str, str]:
+    headers = {"Content-Type": "application/json"}
+    if endpoint.key is not None and endpoint.provider.auth == "api-key":
+        headers["api-key"] = endpoint.key.reveal()
+    elif endpoint.key is not None:
+        headers["Authorization"] = f"Bearer {endpoint.key.reveal()}"
+    return headers
 
 
 class _Gate:
