@@ -107,12 +107,6 @@ def plan(
     Raises ConfigError (unknown model, missing key, nothing selected, a run of that name) and BankError.
     """
     environ = os.environ if environ is None else environ
-    if epochs < 1:
-        raise ConfigError(f"--epochs {epochs}: give 1 or more")
-    if max_tokens is not None and max_tokens < 1:
-        raise ConfigError(f"--max-tokens {max_tokens}: give 1 or more")
-    if temperature is not None and not 0 <= temperature <= 2:
-        raise ConfigError(f"--temperature {temperature}: give a number from 0 to 2")
     if attacker is not None and strategy == "fixed":
         raise ConfigError("--attacker needs an adaptive --strategy; `fixed` asks the bank's own follow-up")
     endpoint = check_target(model, base_url, environ)
@@ -144,15 +138,8 @@ def plan(
         msgspec.json.encode(settings)
     except UnicodeEncodeError as error:  # an argument that was no UTF-8
         raise ConfigError("an option (--system, --bank) holds bytes that are not UTF-8; give it in UTF-8") from error
-    if name is not None and not re.fullmatch(r"\w[\w.-]*", name):
-        raise ConfigError(f"--name {name!r}: use letters, digits, dot, dash and underscore")
-    name = name or _default_name(model, Path(out))
-    folder = Path(out) / name
-    if (folder / DB_NAME).exists():
-        raise ConfigError(
-            f"{folder} exists already: `scsafety resume {name}` goes on with it, or choose another --name"
-        )
-    return Plan(name=name, folder=folder, settings=settings, items=items)
+    folder = _new_folder(name, model, Path(out))
+    return Plan(name=folder.name, folder=folder, settings=settings, items=items)
 
 
 def run(model: str, *, policy: Policy | None = None, watch: Watch | None = None, **given: Any) -> RunResult:
@@ -329,6 +316,17 @@ def settings_of(store: Store) -> RunSettings:
         return msgspec.json.decode(text, type=RunSettings)
     except msgspec.MsgspecError as error:
         raise StoreError(f"{store.path}: its settings cannot be read ({error}); was it edited?") from error
+
+
+def _new_folder(name: str | None, model: str, out: Path) -> Path:
+    if name is not None and not re.fullmatch(r"\w[\w.-]*", name):
+        raise ConfigError(f"--name {name!r}: use letters, digits, dot, dash and underscore")
+    folder = out / (name or _default_name(model, out))
+    if (folder / DB_NAME).exists():
+        raise ConfigError(
+            f"{folder} exists already: `scsafety resume {folder.name}` goes on with it, or choose another --name"
+        )
+    return folder
 
 
 def _default_name(model: str, out: Path) -> str:

@@ -58,6 +58,10 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     judge: str = DEFAULT_JUDGE  # the first primary judge; `scsafety judge --primary` makes another one so
     judge_base_url: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise ConfigError(f"--epochs {self.epochs}: give 1 or more")
+
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """May change at every `resume`."""
@@ -122,7 +126,14 @@ def _short(value: object) -> str:
 def usual_sampling(
     *, local: bool, quick: bool, temperature: float | None, max_tokens: int | None, seed: int | None
 ) -> Sampling:
-    """An endpoint's own defaults hold unless the user asks otherwise; the embedded model is made repeatable."""
+    """An endpoint's own defaults hold unless the user asks otherwise; the embedded model is made repeatable.
+
+    Raises ConfigError for a value out of range.
+    """
+    if max_tokens is not None and max_tokens < 1:
+        raise ConfigError(f"--max-tokens {max_tokens}: give 1 or more")
+    if temperature is not None and not 0 <= temperature <= 2:
+        raise ConfigError(f"--temperature {temperature}: give a number from 0 to 2")
     if max_tokens is None and quick:
         max_tokens = QUICK_MAX_TOKENS
     if local:
