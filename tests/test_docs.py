@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from scsafety import api
+from scsafety.bank import load_bank
 from scsafety.engine.settings import QUICK_MAX_TOKENS
 from scsafety.targets.models import cached, embedded_model
 from scsafety.targets.providers import providers
@@ -78,5 +79,7 @@ def test_the_numbers_that_the_texts_name_are_those_of_the_code(tmp_path: Path) -
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     usage = " ".join(scsafety("run", "--help", cwd=tmp_path).stdout.split())
 
+    bank = load_bank()
+    assert f"{len(bank.pairs):,} pairs and {len(bank.twins)} harmless twins, all original" in readme
     assert f"all {len(providers()) - 1} providers" in readme  # and openai-compatible
     assert f"answers of at most {QUICK_MAX_TOKENS} tokens" in usage
