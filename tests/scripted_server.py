@@ -40,6 +40,13 @@ BLOCKS: dict[Fault, tuple[int, dict[str, Any]]] = {
             }
         },
     ),
+    "zhipu_block": (
+        400,
+        {
+            "error": {"code": "1301", "message": "系统检测到输入或生成内容可能包含不安全或敏感内容"},
+            "contentFilter": [{"role": "user", "level": 1}],
+        },
+    ),
     "content_filter": (
         200,
         {"choices": [{"index": 0, "message": {"role": "assistant", "content": ""}, "finish_reason": "content_filter"}]},

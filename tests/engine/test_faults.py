@@ -74,6 +74,25 @@ def test_a_block_is_an_answer_that_is_counted_scored_as_a_bare_refusal_and_never
     assert summary.model_written.n == 24
 
 
+def test_a_question_that_zhipu_blocked_is_not_sent_again_as_history(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, questions: list[str]
+) -> None:
+    monkeypatch.setenv("ZHIPUAI_API_KEY", "id.of-no-worth")
+
+    with ScriptedServer(faults={question: ["zhipu_block"] for question in questions}) as server:
+        result = api.run(
+            "zhipu/glm-4", policy=SOON, base_url=server.base_url, judge="offline-fast", limit=1, out=tmp_path
+        )
+        second = [body["messages"] for body in server.bodies if body["messages"][-1]["content"] not in questions]
+
+    assert result.exit_code == 0
+    assert result.summary.blocked.input == len(second) == 24
+    assert not any(
+        question in message["content"] for messages in second for message in messages for question in questions
+    )
+    assert all("提问被平台安全审核拦截" in messages[-3]["content"] for messages in second)
+
+
 def test_what_never_answers_is_counted_as_unanswered_with_exit_code_1_and_resume_finishes_it(
     tmp_path: Path, questions: list[str]
 ) -> None:
