@@ -17,6 +17,7 @@ SOURCE = Path(scsafety.__file__).parent
 LAYERS = {
     "records": 0,
     "errors": 0,
+    "files": 0,
     "taxonomy": 0,
     "bank": 1,
     "targets": 2,
@@ -29,7 +30,7 @@ LAYERS = {
     "cli": 9,
     "web": 9,
 }
-BASE = {"records", "errors", "taxonomy"}
+BASE = {"records", "errors", "files", "taxonomy"}
 EDGE = {"cli", "web"}
 HEAVY = ("aiohttp", "numpy", "xllamacpp", "jinja2", "rich")
 

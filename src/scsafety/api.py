@@ -34,6 +34,7 @@ from scsafety.engine.settings import (
 from scsafety.engine.sitting import Terminated, Watch, drive, hold_sitting, judge_anew
 from scsafety.engine.trial import Probe, probe, try_item
 from scsafety.errors import ConfigError, StoreError
+from scsafety.files import write_whole
 from scsafety.metrics.score import ScoreTable, boards
 from scsafety.records import Item, Message, Reply, utc_now
 from scsafety.report.summary import Summary, summarise
@@ -251,7 +252,7 @@ def finish(store: Store, folder: Path) -> RunResult:
     from scsafety.report.page import write_report
 
     summary = summarise(store, settings_of(store), run=folder.name)
-    _write(folder / "summary.json", msgspec.json.format(msgspec.json.encode(summary), indent=2))
+    write_whole(folder / "summary.json", msgspec.json.format(msgspec.json.encode(summary), indent=2))
     return RunResult(folder=folder, summary=summary, report=write_report(store, summary, folder / "report"))
 
 
@@ -336,15 +337,3 @@ def _default_name(model: str, out: Path) -> str:
     stem = f"{slug}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     taken = (name for n in range(1, 1_000) if not (out / (name := stem if n == 1 else f"{stem}-{n}")).exists())
     return next(taken)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """All of it or nothing."""
-    try:
-        part = path.with_name(path.name + ".part")
-        part.write_bytes(data)
-        part.replace(path)
-    except OSError as error:
-        raise StoreError(
-            f"{path}: cannot be written ({error.strerror}); free the disk or choose another --out"
-        ) from error

@@ -2,7 +2,9 @@
 
     ScsafetyError                    1
     |-- ConfigError                  2  the command line, a setting or an environment variable is wrong
-    |-- BankError                    2  a bank file is wrong; names the file, line, field and the mend
+    |-- RecordError                  2  a record of a file is wrong; names the file, line, field and the mend
+    |   |-- BankError                2  of a bank
+    |   `-- GoldError                2  of a gold file
     |-- GateError                    3  a gate, audit, comparison or verification failed
     |-- MachineError                 4  disk, permission, missing program, a download that failed
     |   `-- StoreError               4  the run's store is corrupt, locked, read-only or newer than this program
@@ -31,8 +33,8 @@ class ConfigError(ScsafetyError):
     exit_code = 2
 
 
-class BankError(ScsafetyError):
-    """A bank record that cannot be used.
+class RecordError(ScsafetyError):
+    """A record of a user's file that cannot be used.
 
     The message reads `file:line: field: what is wrong; how to mend it`.
     """
@@ -45,6 +47,14 @@ class BankError(ScsafetyError):
         self.path, self.line, self.field, self.problem, self.mend = path, line, field, problem, mend
         where = f"{path}:{line}" if line is not None else str(path)
         super().__init__(f"{where}: {f'{field}: ' if field else ''}{problem}; {mend}")
+
+
+class BankError(RecordError):
+    pass
+
+
+class GoldError(RecordError):
+    pass
 
 
 class GateError(ScsafetyError):

@@ -15,12 +15,12 @@ import msgspec
 
 from scsafety import taxonomy
 from scsafety.errors import BankError
+from scsafety.files import read_objects
 from scsafety.records import Aspect, Form, Item, Pair, Severity, Tactic, Twin, content_hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-MAX_LINE_BYTES = 65_536
 MAX_TEXT_CHARS = 8_000
 
 ITEM_ID = re.compile(r"(?:benign-)?(?P<sub_dimension>[a-z_]+)-[0-9]{3,}")
@@ -119,33 +119,10 @@ def _files(paths: Sequence[Path]) -> list[Path]:
 
 
 def _read_lines(path: Path) -> list[tuple[int, Item]]:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise BankError(path, f"cannot be read ({error.strerror})", "check the path and its permissions") from error
-    if data.startswith(b"\xef\xbb\xbf"):
-        raise BankError(path, "starts with a byte-order mark", "save it as UTF-8 without BOM", line=1)
-    return [(n, _read_record(path, n, line)) for n, line in enumerate(data.split(b"\n"), start=1) if line.strip()]
+    return [(line, _read_record(path, line, record)) for line, record in read_objects(path, BankError)]
 
 
-def _read_record(path: Path, line: int, data: bytes) -> Item:
-    if len(data) > MAX_LINE_BYTES:
-        raise BankError(
-            path,
-            f"the line has {len(data):,} bytes, more than {MAX_LINE_BYTES:,}",
-            "put each record on a line of its own and shorten its texts",
-            line=line,
-        )
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise BankError(path, f"invalid UTF-8 at byte {error.start + 1}", "save it as UTF-8", line=line) from error
-    try:
-        record = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise BankError(path, f"not JSON ({error})", "write one JSON object a line", line=line) from error
-    if not isinstance(record, dict):
-        raise BankError(path, "not a JSON object", 'write one object a line, {"id": ...}', line=line)
+def _read_record(path: Path, line: int, record: dict[str, object]) -> Item:
     kind: type[Pair] | type[Twin] = Twin if str(record.get("id", "")).startswith("benign-") else Pair
     try:
         item = msgspec.convert(record, kind)

@@ -9,6 +9,7 @@ import typer
 
 from scsafety.cli.console import table_console
 from scsafety.errors import BankError, ConfigError
+from scsafety.files import write_whole
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -96,7 +97,7 @@ def audit(
     if json_path is not None:
         rows = [{**msgspec.structs.asdict(figure), "ok": figure.ok} for figure in result.figures]
         record = {"pairs": result.n_pairs, "twins": result.n_twins, "hash": loaded.hash, "figures": rows}
-        _write(json_path, msgspec.json.format(msgspec.json.encode(record), indent=2))
+        write_whole(json_path, msgspec.json.format(msgspec.json.encode(record), indent=2))
     if result.failed:
         raise GateError(
             f"{len(result.failed)} of {len(result.figures)} figures miss their limit; the table names the items"
@@ -314,19 +315,9 @@ def _append(file: Path, pair: Pair) -> None:
         before = file.read_bytes() if file.exists() else b""
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read ({error.strerror}); name a file of your own") from error
-    _write(file, before + (b"" if not before or before.endswith(b"\n") else b"\n") + msgspec.json.encode(pair) + b"\n")
-
-
-def _write(path: Path, data: bytes) -> None:
-    """All of it or nothing."""
-    from scsafety.errors import MachineError
-
-    try:
-        part = path.with_name(path.name + ".part")
-        part.write_bytes(data)
-        part.replace(path)
-    except OSError as error:
-        raise MachineError(f"{path}: cannot be written ({error.strerror}); name a file in a writable folder") from error
+    write_whole(
+        file, before + (b"" if not before or before.endswith(b"\n") else b"\n") + msgspec.json.encode(pair) + b"\n"
+    )
 
 
 def _plain(value: object) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-import os
 import re
 from collections import Counter, defaultdict
 from functools import cache
@@ -22,7 +21,7 @@ import msgspec
 from markupsafe import Markup
 
 from scsafety import taxonomy
-from scsafety.errors import MachineError
+from scsafety.files import write_whole
 from scsafety.metrics.interval import MIN_PAIRS, MIN_PAIRS_OF_ONE
 from scsafety.records import BenignLabel, DialogueKey, Item, Pair, Score, Side, Twin
 from scsafety.report.summary import N_ROUNDS, ScoreOf, Summary
@@ -180,16 +179,8 @@ class BoardRow(msgspec.Struct, frozen=True):
 def write_report(store: Store, summary: Summary, folder: Path) -> Path:
     """Write `index.html` into `folder`, whole or not at all; returns its path. Raises MachineError and StoreError."""
     page = render_page(summary, read_dialogues(store, summary))
-    path, half = folder / PAGE, folder / f".{PAGE}.{os.getpid()}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            half.write_bytes(page.encode())
-            half.replace(path)
-        finally:
-            half.unlink(missing_ok=True)
-    except OSError as error:
-        raise MachineError(f"{path}: {error.strerror or error}; choose a writable folder with --out") from error
+    path = folder / PAGE
+    write_whole(path, page.encode())
     return path
 
 
