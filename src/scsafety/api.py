@@ -159,7 +159,7 @@ def carry_out(planned: Plan, *, policy: Policy | None = None, watch: Watch | Non
         "created_at": utc_now(),
     }
     watch = watch or Watch()
-    fetch_models(planned.settings.model, planned.settings.judge, on_pull=watch.on_pull)
+    fetch_models(planned.settings.model, judge=planned.settings.judge, on_pull=watch.on_pull)
     with Store.create(planned.folder / DB_NAME, meta, planned.items) as store:
         drive(hold_sitting(store, planned.settings, policy or Policy(), watch), store)
         return finish(store, planned.folder)
@@ -194,7 +194,7 @@ def resume(
                 f"v{settings.strategy_version} -> v{strategy.version}); finish it with that version, or start a new run"
             )
         watch = watch or Watch()
-        fetch_models(settings.model, settings.judge, on_pull=watch.on_pull)
+        fetch_models(settings.model, judge=settings.judge, on_pull=watch.on_pull)
         drive(hold_sitting(store, settings, policy or Policy(), watch), store)
         return finish(store, folder)
 
@@ -214,7 +214,7 @@ def judge_run(
     check_judge(judge, judge_base_url, os.environ)
     with Store.open(folder / DB_NAME, write=True) as store:
         watch = watch or Watch()
-        fetch_models(judge, on_pull=watch.on_pull)
+        fetch_models(judge=judge, on_pull=watch.on_pull)
         drive(judge_anew(store, judge, judge_base_url, policy or Policy(), watch, primary=primary), store)
         return finish(store, folder)
 

@@ -15,6 +15,7 @@ from scsafety.dialogue import hold_dialogue
 from scsafety.errors import CallFailed, TargetStop
 from scsafety.judge.base import case_of, rule_verdict
 from scsafety.records import Call, DialogueKey, Item, Message, Sampling, Turn, Verdict, utc_now
+from scsafety.targets.base import answered_call
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -285,18 +286,6 @@ def call_of(endpoint: str, turn: Turn) -> Call:
             raw=turn.error,
             created_at=turn.created_at,
         )
-    outcome = f"blocked_{reply.blocked}" if reply.blocked else "answered" if reply.content.strip() else "empty"
-    return Call(
-        role="target",
-        endpoint=endpoint,
-        outcome=outcome,
-        attempts=turn.attempts,
-        latency_s=reply.latency_s,
-        prompt_tokens=reply.prompt_tokens,
-        completion_tokens=reply.completion_tokens,
-        model=reply.model,
-        request_id=reply.request_id,
-        fingerprint=reply.fingerprint,
-        raw=reply.raw,
-        created_at=turn.created_at,
+    return msgspec.structs.replace(
+        answered_call("target", endpoint, reply), attempts=turn.attempts, created_at=turn.created_at
     )

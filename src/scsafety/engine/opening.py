@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -12,7 +12,18 @@ from urllib.parse import urlsplit
 import msgspec
 
 from scsafety.errors import ConfigError
-from scsafety.judge.thinking import SUFFIX, ThinkingJudge
+from scsafety.judge.spec import (
+    CombinedSpec,
+    GuardSpec,
+    JudgeSpec,
+    ModelSpec,
+    OfflineSpec,
+    RepeatedSpec,
+    ThinkingSpec,
+    members_of,
+    models_of,
+    parse_judge,
+)
 from scsafety.targets.embedded import REPEATABLE_BODY, open_embedded, parse_local
 from scsafety.targets.models import pull
 from scsafety.targets.providers import Endpoint, is_loopback, resolve
@@ -26,8 +37,8 @@ if TYPE_CHECKING:
     from scsafety.targets.chat import ChatTarget
     from scsafety.targets.models import PullProgress
 
-OFFLINE_JUDGES = ("offline", "offline-fast")
 LOCAL_CTX_TOKENS = 8_192
+WITHOUT_ADDRESS = ("openai-compatible", "azure-openai", "azure")  # providers that every user reaches elsewhere
 
 
 def check_target(spec: str, base_url: str | None, environ: Mapping[str, str]) -> Endpoint | None:
@@ -44,12 +55,34 @@ def check_target(spec: str, base_url: str | None, environ: Mapping[str, str]) ->
 
 def check_judge(spec: str, base_url: str | None, environ: Mapping[str, str]) -> None:
     """Raises ConfigError where the judge cannot be meant; opens nothing."""
-    spec = spec.removesuffix(SUFFIX)
-    if spec in OFFLINE_JUDGES:
-        return
-    if "/" not in spec and not spec.startswith("gguf:"):
-        raise ConfigError(f"--judge {spec!r} is unknown; give {', '.join(OFFLINE_JUDGES)} or provider/model")
-    check_target(spec, base_url, environ)
+    tree = parse_judge(spec)
+    _check(tree, _addresses(tree, base_url), environ)
+
+
+def _addresses(tree: JudgeSpec, base_url: str | None) -> Callable[[str], str | None]:
+    """The address of each model in a judge: in a panel, cascade or chain `--judge-base-url` is for those without one."""
+    if not isinstance(tree, CombinedSpec):
+        return lambda _: base_url
+    return lambda model: base_url if model.partition("/")[0] in WITHOUT_ADDRESS else None
+
+
+def _check(spec: JudgeSpec, address_of: Callable[[str], str | None], environ: Mapping[str, str]) -> None:
+    if isinstance(spec, ModelSpec):
+        check_target(spec.text, address_of(spec.text), environ)
+    elif isinstance(spec, GuardSpec):
+        model = _served_as(spec)
+        if address_of(model) is None:
+            raise ConfigError(f"--judge {spec.text} needs --judge-base-url, the address of the server that runs it")
+        check_target(model, address_of(model), environ)
+    for member in members_of(spec):
+        _check(member, address_of, environ)
+
+
+def _served_as(spec: GuardSpec) -> str:
+    """The guard as a model of an OpenAI-compatible server."""
+    from scsafety.judge.guard import load_guard
+
+    return f"openai-compatible/{spec.model or load_guard(spec.guard).model}"
 
 
 def flagged_text_of(endpoint: Endpoint | None) -> FlaggedText:
@@ -111,13 +144,16 @@ def proxy_for(url: str) -> str | None:
     return getproxies().get(parts.scheme)
 
 
-def fetch_models(*specs: str, on_pull: Callable[[PullProgress], None] | None = None) -> None:
-    """Have the embedded models among `specs` on disk before an event loop runs: Ctrl-C then ends a download at once.
+def fetch_models(*models: str, judge: str | None = None, on_pull: Callable[[PullProgress], None] | None = None) -> None:
+    """Have the embedded models that are named or that the judge needs on disk before an event loop runs.
+
+    Ctrl-C then ends a download at once.
 
     Raises ConfigError and MachineError.
     """
-    for spec in specs:
-        local = parse_local(spec.removesuffix(SUFFIX))
+    needed = models_of(parse_judge(judge)) if judge is not None else ()
+    for model in (*models, *needed):
+        local = parse_local(model)
         if local is not None and not isinstance(local, Path):
             pull(local, on_progress=on_pull)
 
@@ -132,25 +168,62 @@ async def open_judge(
     environ: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Judge]:
     """A judge ready to judge. Raises ConfigError and MachineError."""
-    check_judge(spec, base_url, os.environ if environ is None else environ)
-    if spec.endswith(SUFFIX):
-        inner = spec.removesuffix(SUFFIX)
-        async with open_judge(inner, base_url, policy, on_retry=on_retry, environ=environ) as judge:
-            yield ThinkingJudge(judge)
-        return
-    if spec in OFFLINE_JUDGES:
+    environ = os.environ if environ is None else environ
+    check_judge(spec, base_url, environ)
+    tree = parse_judge(spec)
+    async with AsyncExitStack() as stack:
+        yield await _Opening(stack, _addresses(tree, base_url), policy, on_retry, environ).judge(tree)
+
+
+class _Opening:
+    """Opens a tree of judges; one endpoint that stands in it twice is opened once."""
+
+    def __init__(
+        self,
+        stack: AsyncExitStack,
+        address_of: Callable[[str], str | None],
+        policy: Policy,
+        on_retry: Callable[[str], None],
+        environ: Mapping[str, str],
+    ) -> None:
+        self._stack, self._address_of, self._on_retry, self._environ = stack, address_of, on_retry, environ
+        self._policy = msgspec.structs.replace(policy, rpm=None, tpm=None)  # those are the target's
+        self._targets: dict[str, ChatTarget] = {}
+
+    async def judge(self, spec: JudgeSpec, *, seed: int = 0) -> Judge:
+        from scsafety.judge.combined import CascadeJudge, ChainJudge, PanelJudge, RepeatedJudge
+        from scsafety.judge.guard import GuardJudge, load_guard
+        from scsafety.judge.llm import LLMJudge
         from scsafety.judge.offline_fast import OfflineFastJudge
+        from scsafety.judge.thinking import ThinkingJudge
 
-        yield OfflineFastJudge(spec)
-        return
-    from scsafety.judge.llm import LLMJudge
+        match spec:
+            case OfflineSpec():
+                return OfflineFastJudge(spec.text)
+            case ModelSpec():
+                return LLMJudge(spec.text, await self._target(spec.text), seed=seed)
+            case GuardSpec():
+                offline = await self.judge(OfflineSpec("offline"))
+                return GuardJudge(spec.text, load_guard(spec.guard), await self._target(_served_as(spec)), offline)
+            case ThinkingSpec():
+                return ThinkingJudge(await self.judge(spec.inner, seed=seed))
+            case RepeatedSpec():
+                return RepeatedJudge(spec.text, [await self.judge(spec.inner, seed=k) for k in range(spec.times)])
+            case CombinedSpec():
+                members = [await self.judge(member) for member in spec.members]
+                if spec.how == "cascade":
+                    return CascadeJudge(spec.text, members[0], members[1], spec.threshold)
+                return PanelJudge(spec.text, members) if spec.how == "panel" else ChainJudge(spec.text, members)
 
-    async with open_target(
-        spec,
-        base_url,
-        msgspec.structs.replace(policy, rpm=None, tpm=None),  # those are the target's
-        concurrency=policy.judge_concurrency,
-        on_retry=on_retry,
-        environ=environ,
-    ) as target:
-        yield LLMJudge(spec, target)
+    async def _target(self, model: str) -> ChatTarget:
+        if model not in self._targets:
+            opening = open_target(
+                model,
+                self._address_of(model),
+                self._policy,
+                concurrency=self._policy.judge_concurrency,
+                on_retry=self._on_retry,
+                environ=self._environ,
+            )
+            self._targets[model] = await self._stack.enter_async_context(opening)
+        return self._targets[model]

@@ -33,7 +33,7 @@ def try_item(
     """Hold one item against a live model and judge it, storing nothing. The verdict is None for an unanswered turn."""
     endpoint = check_target(model, base_url, os.environ)
     check_judge(judge, judge_base_url, os.environ)
-    fetch_models(model, judge, on_pull=on_pull)
+    fetch_models(model, judge=judge, on_pull=on_pull)
     sampling = usual_sampling(local=endpoint is None, quick=False, temperature=None, max_tokens=None, seed=None)
 
     async def work() -> list[tuple[Turn, Verdict | None]]:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from scsafety.judge.spec import THINKING
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scsafety.judge.base import Judge
     from scsafety.records import Call, Case, Verdict
-
-SUFFIX = "+thinking"
 
 
 class ThinkingJudge:
@@ -23,7 +23,7 @@ class ThinkingJudge:
 
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
-        self.card = msgspec.structs.replace(judge.card, judge_id=judge.card.judge_id + SUFFIX)
+        self.card = msgspec.structs.replace(judge.card, judge_id=judge.card.judge_id + THINKING)
 
     async def judge(self, case: Case, *, on_call: Callable[[Call], None]) -> Verdict:
         if case.reasoning:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from scsafety.records import Call, CallRole, utc_now
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from scsafety.errors import CallFailed
     from scsafety.records import Message, Reply, Sampling
 
 
@@ -24,3 +27,35 @@ class Target(Protocol):
         Raises CallFailed when there is none after the retries, TargetStop when no further call can succeed.
         """
         ...
+
+
+def answered_call(role: CallRole, endpoint: str, reply: Reply) -> Call:
+    """The audit row of a request that got a reply, a block included."""
+    outcome = f"blocked_{reply.blocked}" if reply.blocked else "answered" if reply.content.strip() else "empty"
+    return Call(
+        role=role,
+        endpoint=endpoint,
+        outcome=outcome,
+        attempts=reply.attempts,
+        latency_s=reply.latency_s,
+        prompt_tokens=reply.prompt_tokens,
+        completion_tokens=reply.completion_tokens,
+        model=reply.model,
+        request_id=reply.request_id,
+        fingerprint=reply.fingerprint,
+        raw=reply.raw,
+        created_at=utc_now(),
+    )
+
+
+def failed_call(role: CallRole, endpoint: str, failure: CallFailed) -> Call:
+    """The audit row of a request that got none."""
+    return Call(
+        role=role,
+        endpoint=endpoint,
+        outcome=failure.kind,
+        attempts=failure.attempts,
+        latency_s=0.0,
+        raw=failure.raw,
+        created_at=utc_now(),
+    )
