@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import re
@@ -18,6 +19,7 @@ import msgspec
 
 from scsafety.bank import load_bank, select_items
 from scsafety.dialogue import PLACEHOLDER_VERSION, strategy_named
+from scsafety.engine.checking import Session, check_judge_on, session_path
 from scsafety.engine.engine import ask_and_judge
 from scsafety.engine.events import Progress
 from scsafety.engine.opening import check_judge, check_target, fetch_models
@@ -35,19 +37,26 @@ from scsafety.engine.sitting import Terminated, Watch, drive, hold_sitting, judg
 from scsafety.engine.trial import Probe, probe, try_item
 from scsafety.errors import ConfigError, StoreError
 from scsafety.files import write_whole
+from scsafety.judge.check import JudgeCheck, check_scores, flips
+from scsafety.judge.gold import gold_case, gold_hash, load_gold
+from scsafety.judge.measured import card_of, keep_card, known_cards
 from scsafety.metrics.score import ScoreTable, boards
 from scsafety.records import Item, Message, Reply, utc_now
 from scsafety.report.summary import Summary, summarise
 from scsafety.store import Store
+from scsafety.targets.models import cache_dir
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from scsafety.judge import Judge
+    from scsafety.judge.gold import Split
     from scsafety.metrics.score import Board
 
 __all__ = [
-    "Plan", "Policy", "Probe", "Run", "RunResult", "Terminated", "Watch", "carry_out", "find_run", "finish", "judge_run",
-    "load_run", "load_settings", "plan", "probe", "rehearse", "resume", "run", "score", "settings_of", "try_item",
+    "Plan", "Policy", "Probe", "Run", "RunResult", "Terminated", "Watch", "carry_out", "check_judge_against", "find_run",
+    "finish", "judge_run", "load_run", "load_settings", "plan", "probe", "rehearse", "resume", "run", "score", "settings_of",
+    "try_item",
 ]  # fmt: skip
 
 DB_NAME = "run.db"
@@ -251,7 +260,7 @@ def finish(store: Store, folder: Path) -> RunResult:
     """Write `summary.json` and `report/index.html` from what the store holds."""
     from scsafety.report.page import write_report
 
-    summary = summarise(store, settings_of(store), run=folder.name)
+    summary = summarise(store, settings_of(store), run=folder.name, agreement=known_cards(checks_dir()))
     write_whole(folder / "summary.json", msgspec.json.format(msgspec.json.encode(summary), indent=2))
     return RunResult(folder=folder, summary=summary, report=write_report(store, summary, folder / "report"))
 
@@ -273,7 +282,11 @@ def load_run(run: str | Path, out: str | Path = DEFAULT_OUT) -> Run:
     folder = find_run(run, out)
     with Store.open(folder / DB_NAME) as store:
         settings = settings_of(store)
-        return Run(folder=folder, settings=settings, summary=summarise(store, settings, run=folder.name))
+        return Run(
+            folder=folder,
+            settings=settings,
+            summary=summarise(store, settings, run=folder.name, agreement=known_cards(checks_dir())),
+        )
 
 
 def score(verdicts: Iterable[tuple[str, int, int | None]]) -> Board:
@@ -292,6 +305,71 @@ def score(verdicts: Iterable[tuple[str, int, int | None]]) -> Board:
     return boards(
         ScoreTable(list(rows), [item_id.rpartition("-")[0] for item_id in rows], scores.reshape(-1, n_rounds))
     )
+
+
+def check_judge_against(
+    judge: str,
+    *,
+    gold: str | Path | None = None,
+    split: Split | None = None,
+    judge_base_url: str | None = None,
+    null_control: bool = False,
+    fresh: bool = False,
+    policy: Policy | None = None,
+    watch: Watch | None = None,
+) -> JudgeCheck:
+    """A judge against gold labels: `scsafety judge-check`. Without `gold` the test split of the built-in set.
+
+    An interrupted check goes on where it was; fresh: ask everything anew. null_control: every answer is judged twice and the
+    flips are counted. The figures are kept, and stand beside every score that this judge gives.
+
+    Raises GoldError, ConfigError, MachineError and TargetStop.
+    """
+    check_judge(judge, judge_base_url, os.environ)
+    if gold is None and split is None:
+        split = "test"
+    records = load_gold(None if gold is None else Path(gold), split=split)
+    items = {item.id: item for item in load_bank().items}
+    of_gold = gold_hash(records)
+    policy, watch = policy or Policy(), watch or Watch()
+    fetch_models(judge=judge, on_pull=watch.on_pull)
+    folder, opened = checks_dir(), []
+
+    def session_of(judge: Judge) -> Session:
+        opened.append(judge.card)
+        path = session_path(folder, judge.card.key, judge_base_url, of_gold)
+        header = {"judge": judge.card, "base_url": judge_base_url, "gold_hash": of_gold, "began_at": utc_now()}
+        return Session(path, header, fresh=fresh)
+
+    session, calls = asyncio.run(
+        check_judge_on(
+            {record.id: gold_case(record, items) for record in records},
+            judge,
+            judge_base_url,
+            policy,
+            watch.progress,
+            session_of=session_of,
+            repeats=2 if null_control else 1,
+        )
+    )
+    fields = check_scores(records, session.scores())
+    found = JudgeCheck(
+        judge=judge,
+        judge_key=opened[0].key,
+        gold=str(gold) if gold is not None else f"built-in, {split} split",
+        gold_hash=of_gold,
+        flips=flips(session.scores(), session.scores(2)) if null_control else None,
+        calls=calls,
+        missing_items=sum(record.pair_id is not None and record.pair_id not in items for record in records),
+        **fields,
+    )
+    keep_card(folder, found.judge_key, card_of(found, measured_at=utc_now()))
+    return found
+
+
+def checks_dir() -> Path:
+    """Where checks of judges are kept: beside the models."""
+    return cache_dir(os.environ).parent / "checks"
 
 
 def find_run(run: str | Path, out: str | Path = DEFAULT_OUT) -> Path:

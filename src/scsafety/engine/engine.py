@@ -72,7 +72,7 @@ async def judge_only(store: Store, policy: Policy, *, judge: Judge, progress: Pr
     sitting = _Judging(store, judge, progress)
     sitting.queue_stored()
     progress.turns_expected = progress.turns_done = sitting.queue.qsize()
-    async with _flushing(store), _unwrapped(), asyncio.TaskGroup() as group:
+    async with _flushing(store), unwrapped(), asyncio.TaskGroup() as group:
         workers = [group.create_task(sitting.worker()) for _ in range(policy.judge_concurrency)]
         await sitting.queue.join()
         for worker in workers:
@@ -176,7 +176,7 @@ class _Sitting(_Judging):
         self.queue_stored()
         finished = self.store.finished()
         todo = (key for key in _keys(self.items.values(), self.settings, self.strategy) if key not in finished)
-        async with _flushing(self.store), _unwrapped(), asyncio.TaskGroup() as judges:
+        async with _flushing(self.store), unwrapped(), asyncio.TaskGroup() as judges:
             workers = [judges.create_task(self.worker()) for _ in range(policy.judge_concurrency)]
             async with asyncio.TaskGroup() as askers:
                 for _ in range(policy.concurrency):
@@ -258,7 +258,7 @@ class _Sitting(_Judging):
         )
 
 
-class _unwrapped:  # noqa: N801 (a context manager, read as an adjective)
+class unwrapped:  # noqa: N801 (a context manager, read as an adjective)
     """Raises the first error of a task group itself instead of the group around it."""
 
     async def __aenter__(self) -> None:

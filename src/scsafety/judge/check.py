@@ -55,10 +55,10 @@ class JudgeCheck(msgspec.Struct, frozen=True, kw_only=True):
     missing_items: int = 0  # gold records whose pair is not in this bank: judged without its two lines
 
 
-def check_scores(
-    records: Sequence[GoldRecord], scores: Mapping[str, int | None], *, seed: int = 0
-) -> tuple[Agreement, dict[str, Any]]:
-    """The overall agreement, and the fields of `JudgeCheck` that follow from records and scores (by record id)."""
+def check_scores(records: Sequence[GoldRecord], scores: Mapping[str, int | None], *, seed: int = 0) -> dict[str, Any]:
+    """The fields of `JudgeCheck` that follow from records and scores (by record id; None: unjudged)."""
+
+    gold, clusters = [r.score for r in records], [r.cluster for r in records]
 
     def of(chosen: Sequence[GoldRecord]) -> Agreement:
         return agreement(
@@ -72,20 +72,17 @@ def check_scores(
                 groups.setdefault(name, []).append(record)
         return {name: as_slice(of(groups[name])) for name in sorted(groups)}
 
-    whole = of(records)
-    return whole, {
-        **_fields(whole),
+    return {
+        **_fields(of(records)),
         "by_dimension": slices(lambda r: [taxonomy.dimension_of(r.sub_dimension)]),
         "by_round": slices(lambda r: [str(r.round)]),
         "by_origin": slices(lambda r: [r.origin]),
         "by_model": slices(lambda r: [r.model] if r.model else []),
         "by_tag": slices(lambda r: r.tags),
-        "baselines": {name: as_slice(of_scores(records, found, seed)) for name, found in baselines(records).items()},
+        "baselines": {
+            name: as_slice(agreement(gold, found, clusters, seed=seed)) for name, found in baselines(records).items()
+        },
     }
-
-
-def of_scores(records: Sequence[GoldRecord], scores: Sequence[int | None], seed: int = 0) -> Agreement:
-    return agreement([r.score for r in records], scores, [r.cluster for r in records], seed=seed)
 
 
 def as_slice(found: Agreement) -> Slice:

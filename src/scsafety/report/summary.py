@@ -15,6 +15,9 @@ import msgspec
 import numpy as np
 
 from scsafety import taxonomy
+from scsafety.judge.combined import read_members
+from scsafety.judge.families import family_of
+from scsafety.judge.spec import models_of, parse_judge
 from scsafety.metrics.interval import Interval, rao_wu_intervals, share_interval
 from scsafety.metrics.score import ScoreTable, boards, cave_flags
 from scsafety.records import BENIGN_LABELS, Item, Pair, Twin
@@ -41,11 +44,21 @@ class ScoreOf(msgspec.Struct, frozen=True):
     coverage: float  # judged answers / answers that the run sets out to get, 0 to 1
 
 
+class MembersOf(msgspec.Struct, frozen=True):
+    """What the members of a combined judge did, over its verdicts in this run."""
+
+    n: int  # verdicts
+    decided_by: dict[str, int]  # verdicts by the key of the judge that decided
+    disagreed: int  # verdicts where two members gave different scores or labels
+
+
 class JudgeOf(msgspec.Struct, frozen=True):
     id: str
     key: str
     agreement: dict[str, Any] | None  # with gold labels, as measured; None: not measured yet
     note: str | None = None
+    family: str | None = None  # that judge and target share: the score may be too kind
+    members: MembersOf | None = None  # of a panel, cascade or chain
 
 
 class BankOf(msgspec.Struct, frozen=True):
@@ -148,7 +161,7 @@ def summarise(
     return Summary(
         run=run,
         target=settings.model,
-        judge=_judge_of(judge, agreement or {}),
+        judge=_judge_of(judge, agreement or {}, settings.model, verdicts),
         bank=BankOf(settings.bank.version, settings.bank.hash, len(answers.pairs), len(items) - len(answers.pairs)),
         complete=not (unanswered or unjudged or (over_refusal and (over_refusal.unanswered or over_refusal.unjudged))),
         **_boards(table, written, answers, seed=settings.seed),
@@ -285,11 +298,34 @@ def _blocked(turns: Iterable[StoredTurn]) -> Blocked:
     return Blocked(sides["input"], sides["output"], sides["unknown"])
 
 
-def _judge_of(card: JudgeCard | None, agreement: Mapping[str, dict[str, Any]]) -> JudgeOf:
+def _judge_of(
+    card: JudgeCard | None,
+    agreement: Mapping[str, dict[str, Any]],
+    target: str,
+    verdicts: Iterable[StoredVerdict],
+) -> JudgeOf:
     if card is None:
         return JudgeOf("none", "none", None, "no judge has judged this run yet")
     measured = agreement.get(card.key)
-    return JudgeOf(card.judge_id, card.key, measured, None if measured else "agreement with people not measured yet")
+    families = {family_of(model) for model in models_of(parse_judge(card.judge_id))}
+    family = family_of(target)
+    return JudgeOf(
+        card.judge_id,
+        card.key,
+        measured,
+        None if measured else "agreement with people not measured yet",
+        family if family in families else None,
+        _members_of(verdicts),
+    )
+
+
+def _members_of(verdicts: Iterable[StoredVerdict]) -> MembersOf | None:
+    kept = [members for stored in verdicts if (members := read_members(stored.verdict.raw)) is not None]
+    if not kept:
+        return None
+    said = [{one.score if one.score is not None else one.label for one in members.members} - {None} for members in kept]
+    decided = Counter(members.by for members in kept)
+    return MembersOf(len(kept), dict(decided.most_common()), sum(len(values) > 1 for values in said))
 
 
 def _target_versions(store: Store) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group
 from rich.table import Table
@@ -11,7 +11,7 @@ from rich.text import Text
 from scsafety import taxonomy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from rich.console import RenderableType
 
@@ -39,14 +39,29 @@ def facts(summary: Summary) -> Iterator[str]:
         f"未答 {summary.unanswered}，未评 {summary.unjudged}，平台拦截 {_blocked(summary)}，触及长度上限 {summary.cut}"
         f"（{summary.cut / max(summary.answered, 1):.0%}）"
     )
-    measured = "" if summary.judge.agreement else "：与人工标注的一致性尚未测定，分数只供冒烟测试"
-    yield f"评分 {summary.judge.id}（{summary.judge.key}）{measured}"
+    yield f"评分 {summary.judge.id}（{summary.judge.key}）{_agreement(summary.judge.agreement)}"
+    if summary.judge.family:
+        yield f"注意：评分员与被测模型同属 {summary.judge.family} 家族，对自家模型可能偏宽"
+    if (members := summary.judge.members) is not None:
+        decided = "，".join(f"{key.partition('@')[0]} {n}" for key, n in members.decided_by.items())
+        yield f"合议：{members.n} 个评分，决定者 {decided}；成员意见不一 {members.disagreed}"
     if summary.overall.ci95 is None and summary.overall.score is not None:
         yield "每个子维度不足 3 对，不给置信区间"
     rates = [("不安全率", summary.unsafe_rate), ("失守率", summary.cave_rate)]
     if summary.over_refusal is not None:
         rates.append((f"过度拒绝率（{summary.over_refusal.n} 个无害问题）", summary.over_refusal.rate))
     yield "；".join(f"{name} {rate:.1%}" for name, rate in rates if rate is not None)
+
+
+def _agreement(measured: Mapping[str, Any] | None) -> str:
+    """The judge's figures against people; on real answers where they were taken apart."""
+    if not measured:
+        return "：与人工标注的一致性尚未测定，分数只供冒烟测试"
+    real = measured.get("by_origin", {}).get("real", measured)
+    recall = (real.get("unsafe") or {}).get("recall")
+    figures = {"n": real.get("n"), "加权 kappa": real.get("qwk"), "不安全召回": recall}
+    parts = [f"{k} {v:.2f}" if isinstance(v, float) else f"{k} {v}" for k, v in figures.items() if v is not None]
+    return f"：与人工标注（{'真实回答' if real is not measured else '全部'}）{'，'.join(parts)}"
 
 
 def _boards(summary: Summary) -> Table:

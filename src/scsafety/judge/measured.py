@@ -1,0 +1,67 @@
+"""What is known of a judge's agreement with people: shipped for the built-in judges, kept for every judge that was checked."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from scsafety.files import write_whole
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from scsafety.judge.check import JudgeCheck
+
+FIELDS = (
+    "gold",
+    "gold_hash",
+    "n",
+    "accuracy",
+    "accuracy_judged",
+    "qwk",
+    "macro_f1",
+    "alpha",
+    "unsafe",
+    "unjudged",
+    "confusion",
+)
+
+
+def card_of(check: JudgeCheck, *, measured_at: str) -> dict[str, Any]:
+    """What a report shows of a check: the figures, their intervals, and those on real and on written answers."""
+    record = msgspec.to_builtins(check)
+    by_origin = {
+        name: {field: value[field] for field in ("n", "accuracy", "qwk", "unsafe")}
+        for name, value in check.by_origin.items()
+    }
+    return {
+        **{name: record[name] for name in FIELDS},
+        "ci95": record["ci95"],
+        "by_origin": by_origin,
+        "baselines": {name: {f: value[f] for f in ("accuracy", "qwk")} for name, value in check.baselines.items()},
+        "flips": record["flips"],
+        "measured_at": measured_at,
+    }
+
+
+def keep_card(folder: Path, judge_key: str, card: dict[str, Any]) -> None:
+    """Raises MachineError."""
+    cards = _read(folder / "cards.json")
+    data = msgspec.json.encode({**cards, judge_key: card}, order="sorted")
+    write_whole(folder / "cards.json", msgspec.json.format(data, indent=1))
+
+
+def known_cards(folder: Path) -> dict[str, dict[str, Any]]:
+    """Cards by judge key: those shipped with this version, and those measured on this machine over them."""
+    shipped = resources.files("scsafety.judge.gold").joinpath("measured.json")
+    known = msgspec.json.decode(shipped.read_bytes(), type=dict[str, dict[str, Any]]) if shipped.is_file() else {}
+    return {**known, **_read(folder / "cards.json")}
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, dict[str, Any]])
+    except (OSError, msgspec.MsgspecError):
+        return {}  # nothing measured, or a file that is not ours
