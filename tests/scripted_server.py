@@ -10,7 +10,7 @@ import hashlib
 import json
 import threading
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from aiohttp import web
 
@@ -105,7 +105,7 @@ class ScriptedServer:
     def base_url(self) -> str:
         return f"http://127.0.0.1:{self.port}/v1"
 
-    def __enter__(self) -> ScriptedServer:
+    def __enter__(self) -> Self:
         self._thread.start()
         assert self._ready.wait(10)
         return self
@@ -160,8 +160,12 @@ class ScriptedServer:
         fault = self.always or (script[nth] if nth < len(script) else None)
         if fault is not None:
             return await self._fail(fault, request)
-        answer = self.answer(messages)
+        answer = self.answer_to(body)
         return web.json_response(completion(answer) if isinstance(answer, str) else answer)
+
+    def answer_to(self, body: dict[str, Any]) -> str | dict[str, Any]:
+        """The answer to a request that no fault befalls."""
+        return self.answer(body["messages"])
 
     async def _fail(self, fault: Fault, request: web.Request) -> web.StreamResponse:
         if fault in BLOCKS:

@@ -21,6 +21,11 @@ EMBEDDED = "local/qwen2.5-coder-0.5b"
 Out = Annotated[Path, typer.Option(help="Folder that holds the runs.")]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or its name.")]
 Concurrency = Annotated[int | None, typer.Option(help="Target calls in flight.  [default: 8, or the provider's]")]
+JUDGE_HELP = (
+    "offline, offline-fast, provider/model, guard:NAME, panel:A,B,C, cascade:A,B or chain:A,B; J+thinking judges the "
+    "thinking too."
+)
+JudgeEpochs = Annotated[int, typer.Option(metavar="K", help="Ask the judge K times and take the median.")]
 JudgeConcurrency = Annotated[int, typer.Option(help="Judge calls in flight.")]
 Rpm = Annotated[float | None, typer.Option(help="Target requests a minute, at most.")]
 Tpm = Annotated[float | None, typer.Option(help="Target tokens a minute, at most (estimated before each call).")]
@@ -44,10 +49,7 @@ def register(app: typer.Typer) -> None:
 
 def run(
     model: Model = None,
-    judge: Annotated[
-        str,
-        typer.Option(metavar="J", help="offline, offline-fast or provider/model; J+thinking judges the thinking too."),
-    ] = "offline",
+    judge: Annotated[str, typer.Option(metavar="J", help=JUDGE_HELP)] = "offline",
     quick: Annotated[
         bool, typer.Option("--quick", help="48 pairs and 24 harmless twins, answers of at most 128 tokens.")
     ] = False,
@@ -74,6 +76,7 @@ def run(
     ] = None,
     concurrency: Concurrency = None,
     judge_concurrency: JudgeConcurrency = 8,
+    judge_epochs: JudgeEpochs = 1,
     rpm: Rpm = None,
     tpm: Tpm = None,
     timeout: Timeout = None,
@@ -88,6 +91,7 @@ def run(
     from scsafety import api
 
     wanted = model or [EMBEDDED]
+    judge = _repeated(judge, judge_epochs)
     if name is not None and len(wanted) > 1:
         raise ConfigError("--name names one run; leave it out when several models are given")
     if base_url is not None and len({one.partition("/")[0] for one in wanted}) > 1:
@@ -159,13 +163,11 @@ def resume(
 
 def judge(
     run: RunArgument,
-    judge: Annotated[
-        str,
-        typer.Option(metavar="J", help="offline, offline-fast or provider/model; J+thinking judges the thinking too."),
-    ],
+    judge: Annotated[str, typer.Option(metavar="J", help=JUDGE_HELP)],
     primary: Annotated[bool, typer.Option("--primary", help="Make it the judge of the summary.")] = False,
     judge_base_url: Annotated[str | None, typer.Option(metavar="URL", help="The judge's address.")] = None,
     judge_concurrency: JudgeConcurrency = 8,
+    judge_epochs: JudgeEpochs = 1,
     timeout: Timeout = None,
     out: Out = Path("runs"),
 ) -> None:
@@ -173,11 +175,18 @@ def judge(
     from scsafety import api
     from scsafety.engine.settings import Policy
 
+    judge = _repeated(judge, judge_epochs)
     policy = Policy(judge_concurrency=judge_concurrency, timeout_s=timeout)
 
     def work(watch: Watch) -> RunResult:
         return api.judge_run(
-            run, judge, primary=primary, judge_base_url=judge_base_url, policy=policy, watch=watch, out=out
+            run,
+            judge,
+            primary=primary,
+            judge_base_url=judge_base_url,
+            policy=policy,
+            watch=watch,
+            out=out,
         )
 
     raise typer.Exit(_watched(work, run))
@@ -273,6 +282,12 @@ def _policy(
         tpm=tpm,
         timeout_s=timeout,
     )
+
+
+def _repeated(judge: str, epochs: int) -> str:
+    if epochs < 1:
+        raise ConfigError(f"--judge-epochs {epochs}: give 1 or more")
+    return judge if epochs == 1 else f"{judge}*{epochs}"
 
 
 def _names(text: str | None) -> Sequence[str]:

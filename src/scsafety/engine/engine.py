@@ -13,8 +13,8 @@ import msgspec
 
 from scsafety.dialogue import hold_dialogue
 from scsafety.errors import CallFailed, TargetStop
-from scsafety.judge.base import case_of, rule_verdict
-from scsafety.records import Call, DialogueKey, Item, Message, Sampling, Turn, Verdict, utc_now
+from scsafety.judge.base import case_digest, case_of, rule_verdict
+from scsafety.records import Call, Case, DialogueKey, Item, Message, Sampling, Turn, Verdict, utc_now
 from scsafety.targets.base import answered_call
 
 if TYPE_CHECKING:
@@ -116,15 +116,21 @@ class _Judging:
         self.store, self.judge, self.progress = store, judge, progress
         self.items: dict[str, Item] = {item.id: item for item in store.items()}
         self.queue: asyncio.Queue[tuple[DialogueKey, Turn]] = asyncio.Queue()
+        self._known: dict[bytes, Verdict] = {}  # by the content of the case: the same answer is not judged twice
 
     def queue_stored(self) -> None:
         """Queue the stored turns that still lack this judge's verdict."""
-        waiting = set(self.store.unjudged(self.judge.card.key))
+        judge_key = self.judge.card.key
+        waiting = set(self.store.unjudged(judge_key))
         if not waiting:
             return
+        given = {(stored.key, stored.seq): stored.verdict for stored in self.store.verdicts(judge_key)}
         for stored in self.store.turns():
-            if (stored.key, stored.turn.seq) in waiting:
+            place = (stored.key, stored.turn.seq)
+            if place in waiting:
                 self.queue.put_nowait((stored.key, stored.turn))
+            elif (verdict := given.get(place)) is not None and verdict.judged:
+                self._known[case_digest(self._case(stored.key, stored.turn))] = verdict
 
     async def worker(self) -> None:
         while True:
@@ -135,15 +141,20 @@ class _Judging:
                 self.queue.task_done()
 
     async def _judge_turn(self, key: DialogueKey, turn: Turn) -> None:
-        case = case_of(self.items[key.item_id], turn)
-        judge_key = self.judge.card.key
+        case = self._case(key, turn)
+        judge_key, digest = self.judge.card.key, case_digest(case)
 
         def on_call(call: Call) -> None:
             self.store.add_call(key, turn.seq, call, judge_key=judge_key)
 
-        verdict = rule_verdict(case) or await self.judge.judge(case, on_call=on_call)
+        verdict = rule_verdict(case) or self._known.get(digest) or await self.judge.judge(case, on_call=on_call)
+        if verdict.judged:
+            self._known[digest] = verdict
         self.store.add_verdict(key, turn.seq, judge_key, msgspec.structs.replace(verdict, created_at=utc_now()))
         self._count(verdict)
+
+    def _case(self, key: DialogueKey, turn: Turn) -> Case:
+        return case_of(self.items[key.item_id], turn)
 
     def _count(self, verdict: Verdict) -> None:
         self.progress.verdicts_done += verdict.judged

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 from scsafety.records import Case, Item, Turn, Twin, Verdict
 
@@ -41,6 +44,12 @@ def case_of(item: Item | None, turn: Turn) -> Case:
         system=next((message.content for message in before if message.role == "system"), None),
         blocked=turn.reply.blocked,
     )
+
+
+def case_digest(case: Case) -> bytes:
+    """32 bytes over everything that a judge may look at, within one run: its items are frozen, so their ids do."""
+    shown = msgspec.structs.replace(case, item=None)
+    return hashlib.sha256(msgspec.json.encode((case.item.id if case.item else None, shown))).digest()
 
 
 def rule_verdict(case: Case) -> Verdict | None:
