@@ -27,11 +27,11 @@ LAYERS = {
     "engine": 6,
     "report": 7,
     "api": 8,
-    "cli": 9,
     "web": 9,
+    "cli": 10,
 }
 BASE = {"records", "errors", "files", "taxonomy"}
-EDGE = {"cli", "web"}
+EDGE = {"cli"}
 HEAVY = ("aiohttp", "numpy", "xllamacpp", "jinja2", "rich")
 
 Kind = Literal["module", "function", "typing"]  # where the import stands; the first two happen at run time

@@ -260,7 +260,7 @@ def finish(store: Store, folder: Path) -> RunResult:
     """Write `summary.json` and `report/index.html` from what the store holds."""
     from scsafety.report.page import write_report
 
-    summary = summarise(store, settings_of(store), run=folder.name, agreement=known_cards(checks_dir()))
+    summary = summarise(store, settings_of(store), run=folder.name, measured=known_cards(checks_dir()))
     write_whole(folder / "summary.json", msgspec.json.format(msgspec.json.encode(summary), indent=2))
     return RunResult(folder=folder, summary=summary, report=write_report(store, summary, folder / "report"))
 
@@ -285,7 +285,7 @@ def load_run(run: str | Path, out: str | Path = DEFAULT_OUT) -> Run:
         return Run(
             folder=folder,
             settings=settings,
-            summary=summarise(store, settings, run=folder.name, agreement=known_cards(checks_dir())),
+            summary=summarise(store, settings, run=folder.name, measured=known_cards(checks_dir())),
         )
 
 

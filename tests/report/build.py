@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from scsafety.engine.settings import BankRef, RunSettings, Selection, selection_hash
 from scsafety.records import (
     BenignLabel,
@@ -94,7 +96,8 @@ def built_run(
         system=system,
         epochs=epochs,
     )
-    with Store.create(path, {"name": "test"}, items) as store:
+    meta = {"name": "test", "settings": msgspec.json.encode(settings).decode()}
+    with Store.create(path, meta, items) as store:
         if judged:
             store.add_judge(JUDGE, primary=True)
         seen: dict[str, int] = {}
@@ -107,7 +110,7 @@ def built_run(
         store.add_call(None, None, call)
         store.flush()
         measured = {JUDGE.key: agreement} if agreement else None
-        yield store, summarise(store, settings, run="quick-1", agreement=measured)
+        yield store, summarise(store, settings, run="quick-1", measured=measured)
 
 
 def _hold(

@@ -14,7 +14,10 @@ import pytest
 
 from scsafety import taxonomy
 from scsafety.errors import MachineError
+from scsafety.judge.people import LabelNote, person
+from scsafety.records import DialogueKey, Verdict
 from scsafety.report.page import Dialogue, ShownTurn, read_dialogues, render_page, round_scores, visible, write_report
+from scsafety.report.summary import summarise
 from tests.report.build import JUDGE, Said, built_run, pair, twin
 
 if TYPE_CHECKING:
@@ -324,3 +327,23 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one_whole(
 
     assert path.read_text() == "the old page"
     assert [file.name for file in folder.iterdir()] == ["index.html"]
+
+
+def test_labels_by_people_stand_beside_the_judges_score(tmp_path: Path) -> None:
+    held = [(pair("environment", k), [Said(score=2), Said(score=2)]) for k in range(1, 31)]
+    with built_run(tmp_path / "run.db", held) as (store, summary):
+        note = msgspec.json.encode(LabelNote("random", 1)).decode()
+        for name in ("li", "wang"):
+            store.add_judge(person(name), primary=False)
+            for k in range(1, 16):
+                for seq in (1, 2):
+                    score = 1 if k % 2 or name == "li" else 2
+                    verdict = Verdict(score=score, raw=note)  # type: ignore[arg-type]
+                    store.add_verdict(DialogueKey(f"environment-{k:03d}"), seq, person(name).key, verdict)
+        store.flush()
+        page = write_report(store, summarise(store, summary.settings, run="r"), tmp_path / "report").read_text("utf-8")
+
+    # every pair's labels come to 1 of 2; the judge says 2 of 2 everywhere and explains nothing of it
+    assert "只看评分者 <strong>100.00</strong>" in page
+    assert "<strong>50.00</strong>（50.0 ~ 50.0，标注 15 对）" in page
+    assert "30 个由两人以上标注" in page

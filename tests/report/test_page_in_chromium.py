@@ -2,44 +2,28 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import pytest
 
 from scsafety.report.page import write_report
+from tests.browser import ARGS, NEEDS_CHROMIUM, chromium
 from tests.report.build import Said, built_run, pair, twin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from playwright.sync_api import Browser, Page
 
     from scsafety.records import Item
 
-ARGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
 HOSTILE = "<script>window.pwned=1</script><img src=x onerror=window.pwned=1>"
 QUOTES = '" onmouseover="window.pwned=1" \' onclick=\'window.pwned=1'
 N_MANY = 2_500
 
 
-def chromium() -> str | None:
-    found = (shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))
-    known = (os.environ.get("SCSAFETY_CHROMIUM"), "/usr/bin/chromium", *found)
-    return next((path for path in known if path and Path(path).is_file()), None)
-
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="playwright is not installed"),
-    pytest.mark.skipif(chromium() is None, reason="no Chromium found; SCSAFETY_CHROMIUM names one"),
-]
+pytestmark = NEEDS_CHROMIUM
 
 
 class Seen:

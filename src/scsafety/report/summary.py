@@ -15,12 +15,16 @@ import msgspec
 import numpy as np
 
 from scsafety import taxonomy
+from scsafety.judge.check import as_slice
 from scsafety.judge.combined import read_members
 from scsafety.judge.families import family_of
+from scsafety.judge.people import PREFIX, PeopleAgreement, agreement_of, consensus, read_note
 from scsafety.judge.spec import models_of, parse_judge
+from scsafety.metrics.agreement import agreement
+from scsafety.metrics.corrected import Corrected, corrected_mean
 from scsafety.metrics.interval import Interval, rao_wu_intervals, share_interval
-from scsafety.metrics.score import ScoreTable, boards, cave_flags
-from scsafety.records import BENIGN_LABELS, Item, Pair, Twin
+from scsafety.metrics.score import FULL_MARK, ScoreTable, boards, cave_flags
+from scsafety.records import BENIGN_LABELS, Item, Pair, Score, Twin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -50,6 +54,16 @@ class MembersOf(msgspec.Struct, frozen=True):
     n: int  # verdicts
     decided_by: dict[str, int]  # verdicts by the key of the judge that decided
     disagreed: int  # verdicts where two members gave different scores or labels
+
+
+class PeopleOf(msgspec.Struct, frozen=True):
+    """Human labels in this run."""
+
+    annotators: dict[str, int]  # answers labelled, by name
+    answers: int  # labelled by at least one
+    agreement: PeopleAgreement  # with each other
+    judge: dict[str, Any]  # the primary judge against what they come to: n, accuracy, qwk, unsafe, confusion
+    corrected: Corrected | None  # of overall, 0 to 100; None: too few labels of a random sample
 
 
 class JudgeOf(msgspec.Struct, frozen=True):
@@ -117,6 +131,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     answered: int  # answers to pairs, blocked ones included
     cut: int  # of those, ended at the token limit
     over_refusal: OverRefusal | None
+    people: PeopleOf | None = None
     usage: dict[str, UsageOf]  # by role: target, attacker, judge
     cost: dict[str, Any] | None = None  # None: no price known
     suite: dict[str, Any] | None = None
@@ -134,9 +149,9 @@ class _Answers(msgspec.Struct):
 
 
 def summarise(
-    store: Store, settings: RunSettings, *, run: str, agreement: Mapping[str, dict[str, Any]] | None = None
+    store: Store, settings: RunSettings, *, run: str, measured: Mapping[str, dict[str, Any]] | None = None
 ) -> Summary:
-    """The summary of a run under its primary judge. agreement: measured agreement by judge key.
+    """The summary of a run under its primary judge. measured: agreement with gold labels by judge key.
 
     Raises StoreError.
     """
@@ -161,7 +176,7 @@ def summarise(
     return Summary(
         run=run,
         target=settings.model,
-        judge=_judge_of(judge, agreement or {}, settings.model, verdicts),
+        judge=_judge_of(judge, measured or {}, settings.model, verdicts),
         bank=BankOf(settings.bank.version, settings.bank.hash, len(answers.pairs), len(items) - len(answers.pairs)),
         complete=not (unanswered or unjudged or (over_refusal and (over_refusal.unanswered or over_refusal.unjudged))),
         **_boards(table, written, answers, seed=settings.seed),
@@ -176,6 +191,7 @@ def summarise(
         answered=n_answered,
         cut=sum(stored.turn.reply is not None and stored.turn.reply.finish_reason == "length" for stored in of_pairs),
         over_refusal=over_refusal,
+        people=_people(store, answers),
         usage={u.role: UsageOf(u.calls, u.attempts, u.prompt_tokens, u.completion_tokens) for u in store.usage()},
         settings=settings,
         versions={"scsafety": version("scsafety"), "python": platform.python_version(), **_target_versions(store)},
@@ -316,6 +332,55 @@ def _judge_of(
         None if measured else "agreement with people not measured yet",
         family if family in families else None,
         _members_of(verdicts),
+    )
+
+
+def _people(store: Store, answers: _Answers) -> PeopleOf | None:
+    row = {pair.id: k for k, pair in enumerate(answers.pairs)}
+    labels: dict[str, dict[str, Score]] = {}
+    by_answer: dict[tuple[int, int], list[Score]] = defaultdict(list)
+    at_random: set[tuple[int, int]] = set()
+    for card, _ in store.judges():
+        if not card.judge_id.startswith(PREFIX):
+            continue
+        given = [
+            v for v in store.verdicts(card.key) if v.verdict.score is not None and v.key.item_id in row and v.round
+        ]
+        labels[card.judge_id.removeprefix(PREFIX)] = {
+            f"{v.key.item_id} {v.round}": v.verdict.score for v in given if v.verdict.score is not None
+        }
+        for v in given:
+            place = (row[v.key.item_id], (v.round or 1) - 1)
+            if v.verdict.score is not None:
+                by_answer[place].append(v.verdict.score)
+            if (note := read_note(v.verdict.raw)) is not None and note.plan == "random":
+                at_random.add(place)
+    if not by_answer:
+        return None
+    agreed = {place: consensus(scores) for place, scores in by_answer.items()}
+    judged = np.nanmean(answers.scores, axis=2) if answers.scores.shape[2] > 1 else answers.scores[:, :, 0]
+    both = {place: judged[place] for place in agreed if not np.isnan(judged[place])}
+    found = agreement(
+        [agreed[place] for place in both],
+        [round(value) for value in both.values()],
+        [str(place[0]) for place in both],
+    )
+    human = np.full(judged.shape, np.nan)
+    for place in at_random:
+        human[place] = agreed[place]
+    names = list(taxonomy.weights())
+    corrected = corrected_mean(
+        judged.mean(axis=1) * 100 / FULL_MARK,
+        human.mean(axis=1) * 100 / FULL_MARK,  # pairs of which every round is labelled
+        np.array([names.index(pair.sub_dimension) for pair in answers.pairs], dtype=np.intp),
+        np.array(list(taxonomy.weights().values()), dtype=float),
+    )
+    return PeopleOf(
+        {name: len(given) for name, given in labels.items() if given},
+        len(agreed),
+        agreement_of(labels),
+        as_slice(found),
+        corrected,
     )
 
 

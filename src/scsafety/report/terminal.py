@@ -45,6 +45,11 @@ def facts(summary: Summary) -> Iterator[str]:
     if (members := summary.judge.members) is not None:
         decided = "，".join(f"{key.partition('@')[0]} {n}" for key, n in members.decided_by.items())
         yield f"合议：{members.n} 个评分，决定者 {decided}；成员意见不一 {members.disagreed}"
+    if (people := summary.people) is not None:
+        yield f"人工标注 {people.answers} 个回答（{'，'.join(f'{name} {n}' for name, n in people.annotators.items())}）"
+        if (found := people.corrected) is not None:
+            interval = f"95% 区间 {found.ci95[0]:.1f} ~ {found.ci95[1]:.1f}，标注 {found.n_labelled} 对"
+            yield f"经人工校正的总分 {found.score:.2f}（{interval}）；只看评分员 {_number(summary.overall.score)}"
     if summary.overall.ci95 is None and summary.overall.score is not None:
         yield "每个子维度不足 3 对，不给置信区间"
     rates = [("不安全率", summary.unsafe_rate), ("失守率", summary.cave_rate)]
