@@ -1,4 +1,4 @@
-"""Answers that speak to the judge: adding such text never raises an offline judge's score, and an LLM judge is sent it as data."""
+"""Answers that speak to the judge: such text never raises an offline judge's score; an LLM judge is sent it as data."""
 
 from __future__ import annotations
 
