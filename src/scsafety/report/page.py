@@ -7,45 +7,29 @@ and nothing from outside.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
-import re
 from collections import Counter, defaultdict
-from functools import cache
-from importlib import resources
 from typing import TYPE_CHECKING, Any, Literal
 
-import jinja2
 import msgspec
-from markupsafe import Markup
 
 from scsafety import taxonomy
 from scsafety.files import write_whole
 from scsafety.metrics.interval import MIN_PAIRS, MIN_PAIRS_OF_ONE
 from scsafety.records import BenignLabel, DialogueKey, Item, Pair, Score, Side, Twin
+from scsafety.report.html import content_policy, environment, source
 from scsafety.report.summary import N_ROUNDS, ScoreOf, Summary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from scsafety.metrics.interval import Interval
     from scsafety.store import Store, StoredTurn, StoredVerdict
     from scsafety.taxonomy import Dimension, SubDimension
 
 PAGE = "index.html"
-TEMPLATES = resources.files("scsafety.report") / "templates"
 CUT = "length"  # the finish reason of an answer that ended at the token limit
 N_WEAKEST = 3
-
-# What would be unseen, or would reorder or hide what stands beside it: controls but newline and tab, soft hyphen, fillers,
-# zero-width and bidi marks, line and paragraph separators, tags, variation selectors beyond emoji's, lone surrogates.
-UNSEEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
-    "\u2060-\u206f\u2800\u3164\ufe00-\ufe0d\ufeff\uffa0\ufff0-\ufffb\ud800-\udfff\U0001bca0-\U0001bca3"
-    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
-)
 
 # Chinese and English name of everything that can be said of an answer
 RESULTS: dict[str, tuple[str, str]] = {
@@ -203,13 +187,12 @@ def read_dialogues(store: Store, summary: Summary) -> list[Dialogue]:
 
 def render_page(summary: Summary, dialogues: Sequence[Dialogue]) -> str:
     """The whole page as text. Pure: the same records give the same page."""
-    style, script = (_source(name) for name in ("page.css", "page.js"))
+    style, script = (source(name) for name in ("page.css", "page.js"))
     answered = summary.bank.pairs * N_ROUNDS * summary.settings.epochs - summary.unanswered
     values = {
         "summary": summary,
         "dialogues": dialogues,
-        "policy": f"default-src 'none'; style-src '{_csp_hash(style)}'; script-src '{_csp_hash(script)}'; "
-        "base-uri 'none'; form-action 'none'",
+        "policy": content_policy(style, script),
         "style": style,
         "script": script,
         "n_expected": answered + summary.unanswered,
@@ -228,23 +211,7 @@ def render_page(summary: Summary, dialogues: Sequence[Dialogue]) -> str:
         "dimensions": {dimension.id: dimension for dimension in taxonomy.dimensions()},
         "subs": {sub.id: sub for sub in taxonomy.sub_dimensions()},
     }
-    return _environment().get_template("page.html.j2").render(values)
-
-
-def visible(text: str) -> str:
-    """Text in which nothing is unseen: `\\x1b` is `␛`, a bidi or zero-width mark `[U+202E]`; newline and tab stay.
-
-    >>> visible("a\\x1b[1m\\u202eb")
-    'a␛[1m[U+202E]b'
-    """
-    return UNSEEN.sub(_named, text)
-
-
-def _named(match: re.Match[str]) -> str:
-    code = ord(match.group())
-    if code < 0x20:
-        return chr(0x2400 + code)  # Unicode's control pictures
-    return "␡" if code == 0x7F else f"[U+{code:04X}]"
+    return environment().get_template("page.html.j2").render(values)
 
 
 def round_scores(dialogues: Iterable[Dialogue]) -> dict[tuple[str, int], float]:
@@ -396,68 +363,3 @@ def _settings(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
         elif value is not None and value != [] and value != () and path not in SHOWN_ELSEWHERE:
             shown = "、".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
             yield path, SETTINGS_ZH.get(path, ""), {"True": "是 yes", "False": "否 no"}.get(shown, shown)
-
-
-# The template's side
-
-
-@cache
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(lambda name: (TEMPLATES / name).read_text(encoding="utf-8")),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=_finalised,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        number=_number, signed=_signed, interval=_interval, percent=_percent, share=_share, thousands=_thousands
-    )
-    return environment
-
-
-def _finalised(value: object) -> object:
-    """What every expression of the template passes on its way to the page."""
-    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-@cache
-def _source(name: str) -> Markup:
-    """The page's own style or script. Line ends are `\\n`, as the browser hashes them."""
-    text = (TEMPLATES / name).read_text(encoding="utf-8").replace("\r\n", "\n")
-    return Markup(text)  # noqa: S704 (our own file, no part of a record)
-
-
-def _csp_hash(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
-
-
-def _number(value: float | None) -> str:
-    return "—" if value is None else f"{value:.2f}"
-
-
-def _signed(value: float | None) -> str:
-    return "—" if value is None else f"{value:+.2f}".replace("-", "−")  # a minus sign, as wide as the plus
-
-
-def _interval(ci: Interval, *, signed: bool = False) -> str:
-    if ci is None:
-        return "样本过少"
-    low, high = (f"{bound:+.1f}".replace("-", "−") if signed else f"{bound:.1f}" for bound in ci)
-    return f"{low} ~ {high}"
-
-
-def _percent(value: float | None) -> str:
-    """A share that is short of one never reads 100.0%."""
-    if value is None:
-        return "—"
-    return f"{math.floor(value * 1000 + 1e-9) / 10:.1f}%" if 0.999 <= value < 1 else f"{value:.1%}"
-
-
-def _share(ci: Interval) -> str:
-    return "样本过少" if ci is None else f"{ci[0]:.1%} ~ {ci[1]:.1%}"
-
-
-def _thousands(value: int) -> str:
-    return f"{value:,}"
