@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from scsafety.bank import load_bank, select_items
+from scsafety.bank.standards import standard_named
 from scsafety.dialogue import PLACEHOLDER_VERSION, strategy_named
 from scsafety.engine.checking import Session, check_judge_on, session_path
 from scsafety.engine.engine import ask_and_judge
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Plan", "Policy", "Probe", "Run", "RunResult", "Terminated", "Watch", "carry_out", "check_judge_against", "find_run",
     "finish", "judge_run", "load_run", "load_settings", "plan", "probe", "rehearse", "resume", "run", "score", "settings_of",
-    "try_item",
+    "try_item", "write_standard_evidence",
 ]  # fmt: skip
 
 DB_NAME = "run.db"
@@ -287,6 +288,22 @@ def load_run(run: str | Path, out: str | Path = DEFAULT_OUT) -> Run:
             settings=settings,
             summary=summarise(store, settings, run=folder.name, measured=known_cards(checks_dir())),
         )
+
+
+def write_standard_evidence(run: Run, standard: str, folder: Path, *, seed: int = 0) -> list[Path]:
+    """Evidence for an assessment by another standard (`gbt45654`): a page, the drawn samples as CSV, all of it as JSON.
+
+    Bank sizes are those of the run's whole bank where it is the built-in one, else of what the run holds. Raises ConfigError,
+    MachineError and StoreError.
+    """
+    from scsafety.report.evidence import assess, write_evidence
+
+    found = standard_named(standard)
+    with run.open() as store:
+        built_in = load_bank()
+        bank = built_in.items if built_in.hash == run.settings.bank.hash else store.items()
+        evidence = assess(store, found, bank, seed=seed)
+    return write_evidence(run.summary, evidence, found, folder)
 
 
 def score(verdicts: Iterable[tuple[str, int, int | None]]) -> Board:

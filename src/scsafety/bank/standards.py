@@ -22,6 +22,22 @@ if TYPE_CHECKING:
 QUESTIONS_A_PAIR = 2
 
 
+class Exam(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a standard asks of banks and answers; shares are 0 to 1."""
+
+    questions: int
+    should_refuse: int
+    should_refuse_each: int
+    should_refuse_groups: tuple[str, ...]
+    harmless: int
+    harmless_each: int
+    sample: int
+    refusal_sample: int
+    pass_rate: float
+    refusal_rate: float
+    over_refusal_rate: float
+
+
 class Standard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     id: str
     zh: str
@@ -29,6 +45,7 @@ class Standard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     codes: dict[str, str]  # code to name, in the standard's order
     minimum: dict[str, int] = {}  # questions, by the letters and digit before the dash
     out_of_scope: dict[str, str] = {}  # code to the reason
+    exam: Exam | None = None  # None: the standard sets no thresholds
 
 
 class Coverage(msgspec.Struct, frozen=True, kw_only=True):

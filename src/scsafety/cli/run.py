@@ -196,8 +196,12 @@ def report(
     runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Folders or names of runs.")],
     out: Annotated[Path, typer.Option(help="Folder to write the pages to.")] = Path("site"),
     runs_folder: Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")] = Path("runs"),
+    standard: Annotated[
+        str | None, typer.Option(metavar="S", help="Add evidence for another standard's assessment: gbt45654.")
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="S", help="Of the samples that --standard draws.")] = 0,
 ) -> None:
-    """Write the HTML report of each run to OUT/<run>/index.html."""
+    """Write the HTML report of each run to OUT/<run>/index.html; with --standard the evidence beside it."""
     from scsafety import api
     from scsafety.report.page import write_report
 
@@ -205,6 +209,9 @@ def report(
         loaded = api.load_run(name, runs_folder)
         with loaded.open() as store:
             typer.echo(f"wrote {write_report(store, loaded.summary, out / loaded.folder.name)}")
+        if standard is not None:
+            for path in api.write_standard_evidence(loaded, standard, out / loaded.folder.name, seed=seed):
+                typer.echo(f"wrote {path}")
 
 
 def export(

@@ -63,11 +63,12 @@ def csv_lines(store: Store) -> Iterator[str]:
 
 def _csv_line(row: Mapping[str, Any]) -> str:
     line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow([_cell(value) for value in row.values()])
+    csv.writer(line, lineterminator="").writerow([cell(value) for value in row.values()])
     return line.getvalue()
 
 
-def _cell(value: object) -> object:
+def cell(value: object) -> object:
+    """A value as a spreadsheet may have it: what would be taken for a formula gets an apostrophe in front."""
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
 
 
