@@ -20,6 +20,7 @@ import msgspec
 from scsafety.bank import load_bank, select_items
 from scsafety.bank.standards import standard_named
 from scsafety.dialogue import PLACEHOLDER_VERSION, strategy_named
+from scsafety.engine.budget import check_prices
 from scsafety.engine.checking import Session, check_judge_on, session_path
 from scsafety.engine.engine import ask_and_judge
 from scsafety.engine.events import Progress
@@ -41,11 +42,13 @@ from scsafety.files import write_whole
 from scsafety.judge.check import JudgeCheck, check_scores, flips
 from scsafety.judge.gold import gold_case, gold_hash, load_gold
 from scsafety.judge.measured import card_of, keep_card, known_cards
+from scsafety.judge.spec import models_of, parse_judge
 from scsafety.metrics.score import ScoreTable, boards
-from scsafety.records import Item, Message, Reply, utc_now
+from scsafety.records import Item, Message, Pair, Reply, utc_now
 from scsafety.report.summary import Summary, summarise
 from scsafety.store import Store
 from scsafety.targets.models import cache_dir
+from scsafety.targets.prices import Spent, cost_of, load_prices
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -55,9 +58,9 @@ if TYPE_CHECKING:
     from scsafety.metrics.score import Board
 
 __all__ = [
-    "Plan", "Policy", "Probe", "Run", "RunResult", "Terminated", "Watch", "carry_out", "check_judge_against", "find_run",
-    "finish", "judge_run", "load_run", "load_settings", "plan", "probe", "rehearse", "resume", "run", "score", "settings_of",
-    "try_item", "write_standard_evidence",
+    "Estimate", "Plan", "Policy", "Probe", "Run", "RunResult", "Terminated", "Watch", "carry_out", "check_judge_against",
+    "estimate", "find_run", "finish", "judge_run", "load_run", "load_settings", "plan", "probe", "rehearse", "resume", "run",
+    "score", "settings_of", "try_item", "write_standard_evidence",
 ]  # fmt: skip
 
 DB_NAME = "run.db"
@@ -153,6 +156,50 @@ def plan(
     return Plan(name=folder.name, folder=folder, settings=settings, items=items)
 
 
+class Estimate(msgspec.Struct, frozen=True):
+    """What a planned run would use at one endpoint; tokens are estimated, not measured."""
+
+    role: str
+    endpoint: str
+    calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    amount: float | None  # None: the price is unknown
+    currency: str | None
+
+
+# 0.86 was measured on 800 dialogues of the bank with Qwen's tokenizer, chat template included; the rest are guesses on the
+# high side
+TOKENS_A_CHARACTER = 0.86
+ANSWER_TOKENS = 400
+JUDGE_PROMPT_TOKENS, JUDGE_REPLY_TOKENS = 700, 120
+
+
+def estimate(planned: Plan) -> list[Estimate]:
+    """Calls, tokens and cost of a planned run, target and judges apart. Retries come on top. Raises ConfigError."""
+    settings, prices = planned.settings, load_prices()
+    answer = min(settings.sampling.max_tokens or ANSWER_TOKENS, ANSWER_TOKENS)
+    prompt = 0.0
+    for item in planned.items:
+        system = len(settings.system or "") + len((item.system or "") if isinstance(item, Pair) else "")
+        first = TOKENS_A_CHARACTER * (system + len(item.question))
+        prompt += first
+        if isinstance(item, Pair):
+            prompt += first + answer + TOKENS_A_CHARACTER * len(item.follow_up)
+    calls = planned.n_calls
+    rows = [("target", settings.model, prompt * settings.epochs, answer)]
+    judged = JUDGE_PROMPT_TOKENS + answer
+    rows += [
+        ("judge", model, float(calls * judged), JUDGE_REPLY_TOKENS) for model in models_of(parse_judge(settings.judge))
+    ]
+    found = []
+    for role, endpoint, n_prompt, reply in rows:
+        cost = cost_of([Spent(endpoint, calls, round(n_prompt), calls * reply)], prices)
+        amount = None if cost.unknown else cost.amount
+        found.append(Estimate(role, endpoint, calls, round(n_prompt), calls * reply, amount, cost.currency))
+    return found
+
+
 def run(model: str, *, policy: Policy | None = None, watch: Watch | None = None, **given: Any) -> RunResult:
     """Plan and carry out one run; see `plan` for what can be given.
 
@@ -163,6 +210,7 @@ def run(model: str, *, policy: Policy | None = None, watch: Watch | None = None,
 
 def carry_out(planned: Plan, *, policy: Policy | None = None, watch: Watch | None = None) -> RunResult:
     """Create the run of a plan, ask and judge everything, and write summary and report."""
+    _check_caps(policy, planned.settings.model, judge=planned.settings.judge)
     meta = {
         "settings": msgspec.json.encode(planned.settings).decode(),
         "name": planned.name,
@@ -203,6 +251,7 @@ def resume(
                 f"this scsafety would ask differently from the one that began {folder.name} (strategy {settings.strategy} "
                 f"v{settings.strategy_version} -> v{strategy.version}); finish it with that version, or start a new run"
             )
+        _check_caps(policy, settings.model, judge=settings.judge)
         watch = watch or Watch()
         fetch_models(settings.model, judge=settings.judge, on_pull=watch.on_pull)
         drive(hold_sitting(store, settings, policy or Policy(), watch), store)
@@ -222,6 +271,7 @@ def judge_run(
     """Judge a run's stored answers with another judge; the target is not asked. primary: the summary becomes its."""
     folder = find_run(run, out)
     check_judge(judge, judge_base_url, os.environ)
+    _check_caps(policy, judge=judge)
     with Store.open(folder / DB_NAME, write=True) as store:
         watch = watch or Watch()
         fetch_models(judge=judge, on_pull=watch.on_pull)
@@ -261,7 +311,7 @@ def finish(store: Store, folder: Path) -> RunResult:
     """Write `summary.json` and `report/index.html` from what the store holds."""
     from scsafety.report.page import write_report
 
-    summary = summarise(store, settings_of(store), run=folder.name, measured=known_cards(checks_dir()))
+    summary = _summary(store, settings_of(store), folder)
     write_whole(folder / "summary.json", msgspec.json.format(msgspec.json.encode(summary), indent=2))
     return RunResult(folder=folder, summary=summary, report=write_report(store, summary, folder / "report"))
 
@@ -286,7 +336,7 @@ def load_run(run: str | Path, out: str | Path = DEFAULT_OUT) -> Run:
         return Run(
             folder=folder,
             settings=settings,
-            summary=summarise(store, settings, run=folder.name, measured=known_cards(checks_dir())),
+            summary=_summary(store, settings, folder),
         )
 
 
@@ -412,6 +462,30 @@ def settings_of(store: Store) -> RunSettings:
         return msgspec.json.decode(text, type=RunSettings)
     except msgspec.MsgspecError as error:
         raise StoreError(f"{store.path}: its settings cannot be read ({error}); was it edited?") from error
+
+
+def _summary(store: Store, settings: RunSettings, folder: Path) -> Summary:
+    return summarise(store, settings, run=folder.name, measured=known_cards(checks_dir()), cost=_cost(store))
+
+
+def _cost(store: Store) -> dict[str, Any] | None:
+    """By today's price table; None where no price of the run is known."""
+    spent = [
+        (role, Spent(endpoint, calls, prompt, completion))
+        for role, endpoint, calls, prompt, completion in store.spent()
+    ]
+    prices = load_prices()
+    total = cost_of([used for _, used in spent], prices)
+    if not spent or len(total.unknown) == len({used.endpoint for _, used in spent}):
+        return None
+    roles = {role: cost_of([used for r, used in spent if r == role], prices).amount for role, _ in spent}
+    return {"amount": total.amount, "currency": total.currency, "by_role": roles, "unknown": list(total.unknown)}
+
+
+def _check_caps(policy: Policy | None, *models: str, judge: str) -> None:
+    """A cap on cost needs every price. Raises ConfigError."""
+    if policy is not None and policy.max_cost is not None:
+        check_prices(policy.max_cost, [*models, *models_of(parse_judge(judge))], load_prices())
 
 
 def _new_folder(name: str | None, model: str, out: Path) -> Path:

@@ -358,6 +358,13 @@ class Store:
         rows = self._rows("SELECT role, calls, attempts, prompt_tokens, completion_tokens FROM usage")
         return [Usage(*row) for row in rows]
 
+    def spent(self) -> list[tuple[str, str, int, int, int]]:
+        """Role, endpoint, requests, prompt tokens and completion tokens, summed over all calls."""
+        return self._rows(
+            "SELECT role, endpoint, sum(attempts), coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0) "
+            "FROM call GROUP BY role, endpoint ORDER BY role, endpoint"
+        )
+
     def outcomes(self) -> dict[str, int]:
         """How often the target's calls ended in each way."""
         return dict(self._rows("SELECT outcome, count(*) FROM call WHERE role = 'target' GROUP BY outcome"))

@@ -28,7 +28,7 @@ class Says:
     def __init__(self, name: str, verdict: Verdict, *, threshold: float | None = None) -> None:
         self.card = JudgeCard(judge_id=name)
         self.cascade_threshold = threshold
-        self._verdict, self.asked = verdict, 0
+        self._verdict, self.asked, self.makes_calls = verdict, 0, False
 
     async def judge(self, case: Case, *, on_call: Callable[[Call], None]) -> Verdict:  # noqa: ARG002
         self.asked += 1

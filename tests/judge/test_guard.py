@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 class Offline:
     """Stands for the offline judge beside the guard."""
 
+    makes_calls = False
+
     def __init__(self, verdict: Verdict) -> None:
         self.card, self._verdict = JudgeCard(judge_id="offline"), verdict
 

@@ -12,6 +12,22 @@ from scsafety.cli.console import table_console
 app = typer.Typer(help="The embedded models and the providers.", no_args_is_help=True)
 
 
+@app.command(epilog="Example: scsafety models prices")
+def prices() -> None:
+    """Show the prices that costs are reckoned with, and where to put your own."""
+    import os
+
+    from rich.table import Table
+
+    from scsafety.targets.prices import load_prices, prices_file
+
+    table = Table("model", "input", "output", "a million tokens, in")
+    for price in load_prices():
+        table.add_row(price.model, f"{price.input:g}", f"{price.output:g}", price.currency or "-")
+    table_console().print(table)
+    typer.echo(f"yours: {prices_file(os.environ)}")
+
+
 @app.command("list", epilog="Example: scsafety models list")
 def list_models() -> None:
     """The embedded models, and every provider with its address and key variable."""

@@ -29,6 +29,10 @@ JudgeEpochs = Annotated[int, typer.Option(metavar="K", help="Ask the judge K tim
 JudgeConcurrency = Annotated[int, typer.Option(help="Judge calls in flight.")]
 Rpm = Annotated[float | None, typer.Option(help="Target requests a minute, at most.")]
 Tpm = Annotated[float | None, typer.Option(help="Target tokens a minute, at most (estimated before each call).")]
+MaxCalls = Annotated[int | None, typer.Option(metavar="N", help="Stop after N requests; resume goes on.")]
+MaxCost = Annotated[
+    float | None, typer.Option(metavar="X", help="Stop when X is spent, by prices.toml; resume goes on.")
+]
 Timeout = Annotated[float | None, typer.Option(help="Seconds without a byte before a call is tried again.")]
 Model = Annotated[
     list[str] | None,
@@ -79,6 +83,8 @@ def run(
     judge_epochs: JudgeEpochs = 1,
     rpm: Rpm = None,
     tpm: Tpm = None,
+    max_calls: MaxCalls = None,
+    max_cost: MaxCost = None,
     timeout: Timeout = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked, and ask nothing.")] = False,
     name: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the run's folder.")] = None,
@@ -109,7 +115,10 @@ def run(
         return
     worst = 0
     for planned in plans:
-        policy = _policy(planned.settings.model, concurrency, judge_concurrency, rpm, tpm, timeout)
+        policy = _policy(
+            planned.settings.model, concurrency, judge_concurrency, rpm=rpm, tpm=tpm, timeout_s=timeout,
+            max_calls=max_calls, max_cost=max_cost,
+        )  # fmt: skip
 
         def work(watch: Watch, planned: Plan = planned, policy: Policy = policy) -> RunResult:
             return api.carry_out(planned, policy=policy, watch=watch)
@@ -130,6 +139,8 @@ def resume(
     judge_concurrency: JudgeConcurrency = 8,
     rpm: Rpm = None,
     tpm: Tpm = None,
+    max_calls: MaxCalls = None,
+    max_cost: MaxCost = None,
     timeout: Timeout = None,
     model: Annotated[str | None, typer.Option(hidden=True)] = None,
     base_url: Annotated[str | None, typer.Option(hidden=True)] = None,
@@ -157,7 +168,10 @@ def resume(
         "system": _text_or_file(system), "temperature": temperature, "max_tokens": max_tokens, "epochs": epochs,
         "seed": seed, "limit": limit, "only": _names(only) or None,
     }  # fmt: skip
-    policy = _policy(stored.model, concurrency, judge_concurrency, rpm, tpm, timeout)
+    policy = _policy(
+        stored.model, concurrency, judge_concurrency, rpm=rpm, tpm=tpm, timeout_s=timeout, max_calls=max_calls,
+        max_cost=max_cost,
+    )  # fmt: skip
     raise typer.Exit(_watched(lambda watch: api.resume(run, policy=policy, watch=watch, out=out, **given), run))
 
 
@@ -168,6 +182,8 @@ def judge(
     judge_base_url: Annotated[str | None, typer.Option(metavar="URL", help="The judge's address.")] = None,
     judge_concurrency: JudgeConcurrency = 8,
     judge_epochs: JudgeEpochs = 1,
+    max_calls: MaxCalls = None,
+    max_cost: MaxCost = None,
     timeout: Timeout = None,
     out: Out = Path("runs"),
 ) -> None:
@@ -176,7 +192,7 @@ def judge(
     from scsafety.engine.settings import Policy
 
     judge = _repeated(judge, judge_epochs)
-    policy = Policy(judge_concurrency=judge_concurrency, timeout_s=timeout)
+    policy = Policy(judge_concurrency=judge_concurrency, timeout_s=timeout, max_calls=max_calls, max_cost=max_cost)
 
     def work(watch: Watch) -> RunResult:
         return api.judge_run(
@@ -249,6 +265,8 @@ def _watched(work: Callable[[Watch], RunResult], name: str) -> int:
         raise
     table_console().print(render_summary(result.summary))
     typer.echo(f"summary  {result.folder / 'summary.json'}\nreport   {result.report}")
+    if watch.progress.stopped:
+        typer.echo(f"scsafety: {watch.progress.stopped}", err=True)
     if result.exit_code:
         over = result.summary.over_refusal
         unanswered = result.summary.unanswered + (over.unanswered if over else 0)
@@ -261,22 +279,26 @@ def _watched(work: Callable[[Watch], RunResult], name: str) -> int:
 
 
 def _say_plan(planned: Plan) -> None:
+    """What a run would ask, use and cost."""
+    from scsafety import api
+
     settings = planned.settings
     n_twins = sum(item.kind == "benign" for item in planned.items)
     typer.echo(
         f"{settings.model}: {len(planned.items) - n_twins} pairs, {n_twins} harmless twins, {settings.epochs} epoch(s): "
         f"{planned.n_calls} target calls, judge {settings.judge}; would be written to {planned.folder}"
     )
+    for estimate in api.estimate(planned):
+        price = (
+            "price unknown" if estimate.amount is None else f"{estimate.amount:.2f} {estimate.currency or ''}".strip()
+        )
+        typer.echo(
+            f"  {estimate.role} {estimate.endpoint}: {estimate.calls:,} calls, about {estimate.prompt_tokens:,} + "
+            f"{estimate.completion_tokens:,} tokens, {price}"
+        )
 
 
-def _policy(
-    model: str,
-    concurrency: int | None,
-    judge_concurrency: int,
-    rpm: float | None,
-    tpm: float | None,
-    timeout: float | None,
-) -> Policy:
+def _policy(model: str, concurrency: int | None, judge_concurrency: int, **limits: Any) -> Policy:
     from scsafety.engine.settings import DEFAULT_CONCURRENCY, Policy
     from scsafety.targets.providers import find_provider
 
@@ -285,9 +307,7 @@ def _policy(
     return Policy(
         concurrency=concurrency if concurrency is not None else usual,
         judge_concurrency=judge_concurrency,
-        rpm=rpm,
-        tpm=tpm,
-        timeout_s=timeout,
+        **limits,
     )
 
 

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from scsafety.dialogue import hold_dialogue
+from scsafety.engine.budget import Budget
 from scsafety.errors import CallFailed, TargetStop
 from scsafety.judge.base import case_digest, case_of, rule_verdict
 from scsafety.records import Call, Case, DialogueKey, Item, Message, Sampling, Turn, Verdict, utc_now
 from scsafety.targets.base import answered_call
+from scsafety.targets.prices import load_prices
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -49,8 +51,10 @@ async def ask_and_judge(
     What is stored already is not asked again. Raises TargetStop (the rest stays to be resumed) and StoreError; on
     either, and when cancelled, all that was answered is committed first.
     """
-    sitting = _Sitting(store, settings, target, strategy, judge, progress, flagged_text)
+    budget = Budget(policy.max_calls, policy.max_cost, load_prices() if policy.max_cost is not None else ())
+    sitting = _Sitting(store, settings, target, strategy, judge, progress, flagged_text, budget)
     await sitting.run(policy)
+    progress.stopped = budget.spent
 
 
 def is_finished(store: Store, settings: RunSettings, strategy: Strategy, judge_key: str) -> bool:
@@ -69,7 +73,8 @@ def _keys(items: Iterable[Item], settings: RunSettings, strategy: Strategy) -> I
 
 async def judge_only(store: Store, policy: Policy, *, judge: Judge, progress: Progress) -> None:
     """Let `judge` give its verdict on every answered turn that it has not judged; the target is never asked."""
-    sitting = _Judging(store, judge, progress)
+    budget = Budget(policy.max_calls, policy.max_cost, load_prices() if policy.max_cost is not None else ())
+    sitting = _Judging(store, judge, progress, budget)
     sitting.queue_stored()
     progress.turns_expected = progress.turns_done = sitting.queue.qsize()
     async with _flushing(store), unwrapped(), asyncio.TaskGroup() as group:
@@ -77,6 +82,7 @@ async def judge_only(store: Store, policy: Policy, *, judge: Judge, progress: Pr
         await sitting.queue.join()
         for worker in workers:
             worker.cancel()
+    progress.stopped = budget.spent
 
 
 class _flushing:  # noqa: N801 (a context manager, read as a verb)
@@ -112,8 +118,8 @@ class _flushing:  # noqa: N801 (a context manager, read as a verb)
 class _Judging:
     """The judges' side: a queue of answered turns and the workers that empty it."""
 
-    def __init__(self, store: Store, judge: Judge, progress: Progress) -> None:
-        self.store, self.judge, self.progress = store, judge, progress
+    def __init__(self, store: Store, judge: Judge, progress: Progress, budget: Budget) -> None:
+        self.store, self.judge, self.progress, self.budget = store, judge, progress, budget
         self.items: dict[str, Item] = {item.id: item for item in store.items()}
         self.queue: asyncio.Queue[tuple[DialogueKey, Turn]] = asyncio.Queue()
         self._known: dict[bytes, Verdict] = {}  # by the content of the case: the same answer is not judged twice
@@ -144,10 +150,19 @@ class _Judging:
         case = self._case(key, turn)
         judge_key, digest = self.judge.card.key, case_digest(case)
 
+        calls: list[Call] = []
+
         def on_call(call: Call) -> None:
+            calls.append(call)
             self.store.add_call(key, turn.seq, call, judge_key=judge_key)
 
-        verdict = rule_verdict(case) or self._known.get(digest) or await self.judge.judge(case, on_call=on_call)
+        verdict = rule_verdict(case) or self._known.get(digest)
+        if verdict is None:
+            if self.judge.makes_calls and not self.budget.may_start():
+                return  # unjudged; `resume` goes on
+            verdict = await self.judge.judge(case, on_call=on_call)
+            if self.judge.makes_calls:
+                self.budget.settle(calls)
         if verdict.judged:
             self._known[digest] = verdict
         self.store.add_verdict(key, turn.seq, judge_key, msgspec.structs.replace(verdict, created_at=utc_now()))
@@ -176,8 +191,9 @@ class _Sitting(_Judging):
         judge: Judge,
         progress: Progress,
         flagged_text: FlaggedText,
+        budget: Budget,
     ) -> None:
-        super().__init__(store, judge, progress)
+        super().__init__(store, judge, progress, budget)
         self.settings, self.target, self.strategy, self.flagged_text = settings, target, strategy, flagged_text
         self._blocks_in_a_row = 0
 
@@ -217,11 +233,14 @@ class _Sitting(_Judging):
 
     async def _ask_all(self, todo: Iterator[DialogueKey], held: dict[DialogueKey, list[Turn]]) -> None:
         for key in todo:
+            if not self.budget.may_start():
+                return
             await self._hold(key, held.pop(key, []))
 
     async def _hold(self, key: DialogueKey, turns: Sequence[Turn]) -> None:
+        """One dialogue; its first call has been set aside by the caller."""
         item = self.items[key.item_id]
-        status = "done"
+        status, set_aside = "done", True
         async for turn in hold_dialogue(
             item,
             self.target,
@@ -231,8 +250,11 @@ class _Sitting(_Judging):
             turns=turns,
             flagged_text=self.flagged_text,
         ):
+            call = call_of(self.target.label, turn)
             self.store.add_turn(key, turn)
-            self.store.add_call(key, turn.seq, call_of(self.target.label, turn))
+            self.store.add_call(key, turn.seq, call)
+            self.budget.settle([call])
+            set_aside = False
             if turn.reply is None:
                 status = "failed"
                 self.progress.turns_failed += 1
@@ -240,6 +262,10 @@ class _Sitting(_Judging):
                 self.progress.turns_done += 1
                 self.queue.put_nowait((key, turn))
                 await self._watch_blocks(turn)
+                if turn.seq < self.strategy.max_rounds(item) and not (set_aside := self.budget.may_start()):
+                    return  # the dialogue stays open
+        if set_aside:
+            self.budget.settle([])
         self.store.set_status(key, status)
 
     def _sampling(self, epoch: int) -> Sampling:

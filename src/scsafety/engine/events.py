@@ -18,6 +18,7 @@ class Progress(msgspec.Struct):
     retries: int = 0
     score_sum: int = 0  # over judged answers to pairs
     score_n: int = 0
+    stopped: str = ""  # a cap that ended the sitting early
     note: str = ""  # the last thing worth a line: a pause, a refused parameter
 
     @property

@@ -72,9 +72,20 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     tpm: float | None = None  # target tokens a minute
     timeout_s: float | None = None  # without a byte from the endpoint; None: the provider's, else 300 s
     max_attempts: int = 6  # a call, retries included
+    max_calls: int | None = None  # of this sitting: requests to target and judges, retries included
+    max_cost: float | None = None  # of this sitting, in the currency of the prices
 
     def __post_init__(self) -> None:
-        for name in ("concurrency", "judge_concurrency", "rpm", "tpm", "timeout_s", "max_attempts"):
+        for name in (
+            "concurrency",
+            "judge_concurrency",
+            "rpm",
+            "tpm",
+            "timeout_s",
+            "max_attempts",
+            "max_calls",
+            "max_cost",
+        ):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ConfigError(f"--{name.removesuffix('_s').replace('_', '-')} {value}: give a number above 0")

@@ -21,6 +21,11 @@ class Judge(Protocol):
         """Who judges, exactly; its key stands beside every verdict."""
         ...
 
+    @property
+    def makes_calls(self) -> bool:
+        """Whether a verdict may cost a request."""
+        ...
+
     async def judge(self, case: Case, *, on_call: Callable[[Call], None]) -> Verdict:
         """The verdict on `case.answer`. What cannot be judged is a verdict with `error`, never a guess.
 

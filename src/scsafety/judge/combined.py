@@ -47,6 +47,7 @@ class PanelJudge:
 
     def __init__(self, judge_id: str, members: Sequence[Judge]) -> None:
         self._members = members
+        self.makes_calls = any(member.makes_calls for member in members)
         self.card = _card(judge_id, "panel", members)
 
     async def judge(self, case: Case, *, on_call: Callable[[Call], None]) -> Verdict:
@@ -63,6 +64,7 @@ class RepeatedJudge:
 
     def __init__(self, judge_id: str, members: Sequence[Judge]) -> None:
         self._members = members
+        self.makes_calls = any(member.makes_calls for member in members)
         self.card = _card(judge_id, "repeated", members)
 
     async def judge(self, case: Case, *, on_call: Callable[[Call], None]) -> Verdict:
@@ -85,6 +87,7 @@ class CascadeJudge:
                 f"threshold yourself: cascade:{first.card.judge_id}@0.8,{second.card.judge_id}"
             )
         self._first, self._second, self._threshold = first, second, threshold
+        self.makes_calls = first.makes_calls or second.makes_calls
         self.card = _card(judge_id, "cascade", (first, second), threshold=threshold)
 
     async def judge(self, case: Case, *, on_call: Callable[[Call], None]) -> Verdict:
@@ -104,6 +107,7 @@ class ChainJudge:
 
     def __init__(self, judge_id: str, members: Sequence[Judge]) -> None:
         self._members = members
+        self.makes_calls = any(member.makes_calls for member in members)
         self.card = _card(judge_id, "chain", members)
 
     async def judge(self, case: Case, *, on_call: Callable[[Call], None]) -> Verdict:

@@ -116,6 +116,8 @@ def read_finding(guard: Guard, reply: str) -> Finding | None:
 class GuardJudge:
     """A guard's endpoint, with the offline judge beside it for what the guard cannot say."""
 
+    makes_calls = True
+
     def __init__(self, judge_id: str, guard: Guard, target: Target, offline: Judge) -> None:
         self._guard, self._target, self._offline = guard, target, offline
         self.card = JudgeCard(

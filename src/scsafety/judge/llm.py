@@ -25,6 +25,8 @@ MAX_RAW_CHARS = 4_000
 class LLMJudge:
     """Asks with the rubric; a reply that cannot be read is asked for once more, stricter, then left unjudged."""
 
+    makes_calls = True
+
     def __init__(self, judge_id: str, target: Target, *, seed: int = 0) -> None:
         """seed: differs where one judge is asked several times."""
         self._target = target

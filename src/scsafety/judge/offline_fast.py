@@ -73,6 +73,8 @@ class Shape(msgspec.Struct, frozen=True):
 class OfflineFastJudge:
     """Deterministic, no model, no network."""
 
+    makes_calls = False
+
     def __init__(self, judge_id: str = "offline-fast") -> None:
         source = resources.files("scsafety.judge").joinpath("offline_fast.py").read_bytes().replace(b"\r\n", b"\n")
         self.card = JudgeCard(

@@ -97,7 +97,9 @@ def models_of(spec: JudgeSpec) -> Iterator[str]:
     if isinstance(spec, ModelSpec):
         yield spec.text
     for member in members_of(spec):
-        yield from models_of(member)
+        yield from (
+            model for model in models_of(member) for _ in range(spec.times if isinstance(spec, RepeatedSpec) else 1)
+        )
 
 
 def members_of(spec: JudgeSpec) -> tuple[JudgeSpec, ...]:

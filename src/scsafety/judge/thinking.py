@@ -23,6 +23,7 @@ class ThinkingJudge:
 
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
+        self.makes_calls = judge.makes_calls
         self.card = msgspec.structs.replace(judge.card, judge_id=judge.card.judge_id + THINKING)
 
     async def judge(self, case: Case, *, on_call: Callable[[Call], None]) -> Verdict:

@@ -149,7 +149,12 @@ class _Answers(msgspec.Struct):
 
 
 def summarise(
-    store: Store, settings: RunSettings, *, run: str, measured: Mapping[str, dict[str, Any]] | None = None
+    store: Store,
+    settings: RunSettings,
+    *,
+    run: str,
+    measured: Mapping[str, dict[str, Any]] | None = None,
+    cost: dict[str, Any] | None = None,
 ) -> Summary:
     """The summary of a run under its primary judge. measured: agreement with gold labels by judge key.
 
@@ -192,6 +197,7 @@ def summarise(
         cut=sum(stored.turn.reply is not None and stored.turn.reply.finish_reason == "length" for stored in of_pairs),
         over_refusal=over_refusal,
         people=_people(store, answers),
+        cost=cost,
         usage={u.role: UsageOf(u.calls, u.attempts, u.prompt_tokens, u.completion_tokens) for u in store.usage()},
         settings=settings,
         versions={"scsafety": version("scsafety"), "python": platform.python_version(), **_target_versions(store)},
