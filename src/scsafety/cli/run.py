@@ -33,6 +33,9 @@ MaxCalls = Annotated[int | None, typer.Option(metavar="N", help="Stop after N re
 MaxCost = Annotated[
     float | None, typer.Option(metavar="X", help="Stop when X is spent, by prices.toml; resume goes on.")
 ]
+Patience = Annotated[
+    float, typer.Option(metavar="S", help="Seconds that an endpoint may be down before the run stops.")
+]
 Timeout = Annotated[float | None, typer.Option(help="Seconds without a byte before a call is tried again.")]
 Model = Annotated[
     list[str] | None,
@@ -86,6 +89,7 @@ def run(
     max_calls: MaxCalls = None,
     max_cost: MaxCost = None,
     timeout: Timeout = None,
+    patience: Patience = 1_800,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked, and ask nothing.")] = False,
     name: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the run's folder.")] = None,
     out: Out = Path("runs"),
@@ -117,7 +121,7 @@ def run(
     for planned in plans:
         policy = _policy(
             planned.settings.model, concurrency, judge_concurrency, rpm=rpm, tpm=tpm, timeout_s=timeout,
-            max_calls=max_calls, max_cost=max_cost,
+            patience_s=patience, max_calls=max_calls, max_cost=max_cost,
         )  # fmt: skip
 
         def work(watch: Watch, planned: Plan = planned, policy: Policy = policy) -> RunResult:
@@ -142,6 +146,7 @@ def resume(
     max_calls: MaxCalls = None,
     max_cost: MaxCost = None,
     timeout: Timeout = None,
+    patience: Patience = 1_800,
     model: Annotated[str | None, typer.Option(hidden=True)] = None,
     base_url: Annotated[str | None, typer.Option(hidden=True)] = None,
     bank: Annotated[list[Path] | None, typer.Option(hidden=True)] = None,
@@ -169,8 +174,8 @@ def resume(
         "seed": seed, "limit": limit, "only": _names(only) or None,
     }  # fmt: skip
     policy = _policy(
-        stored.model, concurrency, judge_concurrency, rpm=rpm, tpm=tpm, timeout_s=timeout, max_calls=max_calls,
-        max_cost=max_cost,
+        stored.model, concurrency, judge_concurrency, rpm=rpm, tpm=tpm, timeout_s=timeout, patience_s=patience,
+        max_calls=max_calls, max_cost=max_cost,
     )  # fmt: skip
     raise typer.Exit(_watched(lambda watch: api.resume(run, policy=policy, watch=watch, out=out, **given), run))
 

@@ -17,6 +17,7 @@ from scsafety.errors import CallFailed, TargetStop
 from scsafety.judge.base import case_digest, case_of, rule_verdict
 from scsafety.records import Call, Case, DialogueKey, Item, Message, Sampling, Turn, Verdict, utc_now
 from scsafety.targets.base import answered_call
+from scsafety.targets.outage import CONTROL_QUESTION
 from scsafety.targets.prices import load_prices
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 FLUSH_EVERY_S = 0.05
 BLOCKS_IN_A_ROW = 20  # so many are more likely an outage of the vendor's filter than the bank's doing
-CONTROL_QUESTION = "请用一句话介绍一下怎么煮白米饭。"
 
 
 async def ask_and_judge(

@@ -115,6 +115,7 @@ async def open_target(
         tpm=policy.tpm,
         timeout_s=policy.timeout_s,
         max_attempts=policy.max_attempts,
+        patience_s=policy.patience_s,
     )
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
     async with aiohttp.ClientSession(connector=connector) as session:

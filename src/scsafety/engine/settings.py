@@ -72,6 +72,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     tpm: float | None = None  # target tokens a minute
     timeout_s: float | None = None  # without a byte from the endpoint; None: the provider's, else 300 s
     max_attempts: int = 6  # a call, retries included
+    patience_s: float = 1_800.0  # how long an endpoint may be down before the run stops
     max_calls: int | None = None  # of this sitting: requests to target and judges, retries included
     max_cost: float | None = None  # of this sitting, in the currency of the prices
 
@@ -83,6 +84,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
             "tpm",
             "timeout_s",
             "max_attempts",
+            "patience_s",
             "max_calls",
             "max_cost",
         ):

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from scsafety.dialogue import hold_dialogue, strategy_named
-from scsafety.engine.engine import CONTROL_QUESTION
 from scsafety.engine.opening import check_judge, check_target, fetch_models, flagged_text_of, open_judge, open_target
 from scsafety.engine.settings import DEFAULT_JUDGE, Policy, usual_sampling
 from scsafety.judge.base import case_of, rule_verdict
 from scsafety.records import Item, Message, Reply, Sampling, Turn, Verdict
+from scsafety.targets.outage import CONTROL_QUESTION
 
 if TYPE_CHECKING:
     from collections.abc import Callable

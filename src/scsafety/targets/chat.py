@@ -15,12 +15,14 @@ import aiohttp
 import msgspec
 
 from scsafety.errors import CallFailed, TargetStop
+from scsafety.records import Message, Sampling
+from scsafety.targets.outage import CONTROL_QUESTION, PATIENCE_S, Outage
 from scsafety.targets.outcomes import Outcome, read_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from scsafety.records import Message, Reply, Sampling
+    from scsafety.records import Reply
     from scsafety.targets.providers import Endpoint
 
 CONNECT_TIMEOUT_S = 15.0
@@ -49,6 +51,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     tpm: float | None = None  # tokens a minute, estimated before the call
     timeout_s: float | None = None  # without a byte; None: the provider's, else READ_TIMEOUT_S
     max_attempts: int = 6
+    patience_s: float = PATIENCE_S  # how long an endpoint may be down before the run stops
 
 
 class ChatTarget:
@@ -82,6 +85,7 @@ class ChatTarget:
         self._on_retry = on_retry
         self._rng = rng or random.Random()
         self._gate = _Gate(limits)
+        self._outage = Outage(self.label, on_retry, patience_s=limits.patience_s)
         read_s = limits.timeout_s or endpoint.provider.read_timeout_s or READ_TIMEOUT_S
         self._timeout = aiohttp.ClientTimeout(
             total=max(TOTAL_TIMEOUT_S, read_s), sock_connect=CONNECT_TIMEOUT_S, sock_read=read_s
@@ -92,7 +96,7 @@ class ChatTarget:
     ) -> Reply:
         """See `Target.ask`."""
         started = time.monotonic()
-        attempts = corrections = 0
+        attempts = corrections = before = 0
         while True:
             body = self._write(messages, sampling, json_schema)
             attempts += 1
@@ -109,9 +113,14 @@ class ChatTarget:
                 continue
             if outcome.kind in STOPS:
                 raise TargetStop(self._clean(f"{self.label}: {self._advice(outcome.kind)} ({outcome.message})"))
-            if outcome.kind == "bad_request" or attempts - corrections >= self._limits.max_attempts:
+            if outcome.kind == "bad_request":
                 raise self._failed(outcome, attempts)
-            wait_s = self._wait_s(outcome, attempts - corrections)
+            if attempts - before - corrections >= self._limits.max_attempts:
+                if not outcome.unreachable or not await self._outage.wait_until_up(time.monotonic(), self._knock):
+                    raise self._failed(outcome, attempts)
+                before, started = attempts - corrections, time.monotonic()  # it was down and is back: tries afresh
+                continue
+            wait_s = self._wait_s(outcome, attempts - before - corrections)
             if time.monotonic() - started + wait_s > RETRY_BUDGET_S:
                 raise self._failed(outcome, attempts)
             self._on_retry(self._clean(f"{outcome.kind}: {outcome.message}; again in {wait_s:.1f} s"))
@@ -127,6 +136,12 @@ class ChatTarget:
             if (value := getattr(reply, name)) is not None
         }
         return msgspec.structs.replace(reply, latency_s=latency_s, attempts=attempts, **echoed)
+
+    async def _knock(self) -> bool:
+        """Whether anybody is there, by a harmless question."""
+        messages = [Message("user", CONTROL_QUESTION)]
+        outcome, _ = await self._attempt(self._write(messages, Sampling(max_tokens=16), None))
+        return not outcome.unreachable
 
     async def _attempt(self, body: dict[str, Any]) -> tuple[Outcome, float]:
         async with self._gate.passed(_estimate_tokens(body)):
@@ -145,9 +160,17 @@ class ChatTarget:
                         self.endpoint.provider, response.status, response.headers, data, now=time.time()
                     )
             except TimeoutError:
-                outcome = Outcome(kind="transient", message="no answer within the time-out (--timeout)")
-            except (aiohttp.ClientError, OSError, ValueError) as error:
+                outcome = Outcome(
+                    kind="transient", message="no answer within the time-out (--timeout)", unreachable=True
+                )
+            except (aiohttp.ClientError, OSError) as error:
+                message = f"{type(error).__name__}: {error}"[:300]
+                gone = isinstance(error, (aiohttp.ClientConnectionError, OSError))
+                outcome = Outcome(kind="transient", message=message, unreachable=gone)
+            except ValueError as error:
                 outcome = Outcome(kind="transient", message=f"{type(error).__name__}: {error}"[:300])
+            if not outcome.unreachable:
+                self._outage.reached()
             return outcome, time.monotonic() - began
 
     def _write(

@@ -36,12 +36,16 @@ OutcomeKind = Literal[
 ]
 
 
+GATEWAY = (502, 503, 504, 520, 521, 522, 523, 524)  # a proxy in front of an endpoint that is down
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     kind: OutcomeKind
     reply: Reply | None = None  # answered, blocked, empty; latency_s and attempts are filled in by the transport
     message: str = ""  # one printable line of what the endpoint said, at most 300 characters
     retry_after_s: float | None = None  # how long the endpoint asks us to wait, at most 600
     parameter: str | None = None  # the parameter that a bad request names as unsupported
+    unreachable: bool = False  # nobody was there: no connection, no byte in time, or a gateway that says so
 
 
 def read_response(provider: Provider, status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> Outcome:
@@ -56,6 +60,8 @@ def read_response(provider: Provider, status: int, headers: Mapping[str, str], b
     text = decoded(body, lowered.get("content-type", ""))
     read = _read_success if 200 <= status < 300 else _read_failure
     outcome = read(provider, status, text, parsed(text))
+    if outcome.kind == "transient" and status in GATEWAY:
+        outcome = msgspec.structs.replace(outcome, unreachable=True)
     if outcome.kind in ("rate_limited", "transient"):
         wait = retry_after(lowered, now, rate_limited=outcome.kind == "rate_limited")
         return msgspec.structs.replace(outcome, retry_after_s=wait)
