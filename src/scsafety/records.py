@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -91,6 +91,11 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     temperature: float | None = None
     max_tokens: int | None = None
     seed: int | None = None
+    top_p: float | None = None
+    stop: tuple[str, ...] = ()
+    extra: dict[
+        str, Any
+    ] = {}  # further fields of the request body, as the user wrote them; they win over the provider's
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):

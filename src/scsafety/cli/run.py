@@ -77,6 +77,13 @@ def run(
         float | None, typer.Option(metavar="T", help="Sent only when given; 0 for the embedded model.")
     ] = None,
     max_tokens: Annotated[int | None, typer.Option(metavar="N", help="Longest answer, in tokens.")] = None,
+    top_p: Annotated[float | None, typer.Option("--top-p", metavar="P", help="Sent only when given.")] = None,
+    stop: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help="Stop text; may be given more than once.")
+    ] = None,
+    extra: Annotated[
+        str | None, typer.Option(metavar="JSON|@FILE", help="Further body fields, like '{\"enable_thinking\": false}'.")
+    ] = None,
     epochs: Annotated[int, typer.Option(metavar="K", help="How often each item is asked.")] = 1,
     seed: Annotated[
         int | None, typer.Option(metavar="S", help="Of the selection, and sent to the target when given.")
@@ -109,8 +116,8 @@ def run(
     given: dict[str, Any] = {
         "judge": judge, "quick": quick, "limit": limit, "only": _names(only), "bank": bank or [], "benign": benign,
         "strategy": strategy, "attacker": attacker, "base_url": base_url, "judge_base_url": judge_base_url,
-        "system": _text_or_file(system), "temperature": temperature, "max_tokens": max_tokens, "epochs": epochs,
-        "seed": seed, "out": out,
+        "system": _text_or_file("--system", system), "temperature": temperature, "max_tokens": max_tokens, "top_p": top_p,
+        "stop": stop or (), "extra": _fields(extra), "epochs": epochs, "seed": seed, "out": out,
     }  # fmt: skip
     plans = [api.plan(one, name=name, **given) for one in dict.fromkeys(wanted)]  # all are checked before any is asked
     if dry_run:
@@ -170,7 +177,7 @@ def resume(
     stored = api.load_settings(run, out)
     given: dict[str, Any] = {
         "model": model, "base_url": base_url, "bank": bank, "strategy": strategy, "attacker": attacker,
-        "system": _text_or_file(system), "temperature": temperature, "max_tokens": max_tokens, "epochs": epochs,
+        "system": _text_or_file("--system", system), "temperature": temperature, "max_tokens": max_tokens, "epochs": epochs,
         "seed": seed, "limit": limit, "only": _names(only) or None,
     }  # fmt: skip
     policy = _policy(
@@ -326,10 +333,23 @@ def _names(text: str | None) -> Sequence[str]:
     return tuple(name.strip() for name in (text or "").split(",") if name.strip())
 
 
-def _text_or_file(text: str | None) -> str | None:
+def _fields(text: str | None) -> dict[str, Any] | None:
+    """--extra: a JSON object."""
+    import msgspec
+
+    written = _text_or_file("--extra", text)
+    if written is None:
+        return None
+    try:
+        return msgspec.json.decode(written, type=dict[str, Any])
+    except msgspec.MsgspecError as error:
+        raise ConfigError(f"--extra {text}: no JSON object ({error}); write it like '{{\"top_k\": 20}}'") from error
+
+
+def _text_or_file(option: str, text: str | None) -> str | None:
     if text is None or not text.startswith("@"):
         return text
     try:
         return Path(text[1:]).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--system {text}: cannot be read ({error}); give @FILE in UTF-8") from error
+        raise ConfigError(f"{option} {text}: cannot be read ({error}); give @FILE in UTF-8") from error

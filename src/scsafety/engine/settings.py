@@ -14,7 +14,7 @@ from scsafety.errors import ConfigError
 from scsafety.records import Sampling, content_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from scsafety.records import Item
 
@@ -106,6 +106,9 @@ UNCHANGEABLE = {
     "temperature": "the temperature",
     "max_tokens": "the token limit",
     "seed": "the seed",
+    "top_p": "top_p",
+    "stop": "the stop texts",
+    "extra": "the extra body fields",
     "epochs": "the number of epochs",
     "only": "the selection (--only)",
     "limit": "the selection (--limit)",
@@ -119,6 +122,9 @@ def refuse_changes(settings: RunSettings, given: Mapping[str, Any]) -> None:
         **msgspec.structs.asdict(settings),
         "temperature": settings.sampling.temperature,
         "max_tokens": settings.sampling.max_tokens,
+        "top_p": settings.sampling.top_p,
+        "stop": settings.sampling.stop,
+        "extra": settings.sampling.extra,
         "only": settings.selection.only,
         "limit": settings.selection.limit,
         "bank_hash": settings.bank.hash,
@@ -136,8 +142,19 @@ def _short(value: object) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
 
 
+OURS = ("model", "messages", "stream", "n")  # fields of a request that no --extra may set
+
+
 def usual_sampling(
-    *, local: bool, quick: bool, temperature: float | None, max_tokens: int | None, seed: int | None
+    *,
+    local: bool,
+    quick: bool = False,
+    temperature: float | None = None,
+    max_tokens: int | None = None,
+    seed: int | None = None,
+    top_p: float | None = None,
+    stop: Sequence[str] = (),
+    extra: Mapping[str, Any] | None = None,
 ) -> Sampling:
     """An endpoint's own defaults hold unless the user asks otherwise; the embedded model is made repeatable.
 
@@ -147,12 +164,20 @@ def usual_sampling(
         raise ConfigError(f"--max-tokens {max_tokens}: give 1 or more")
     if temperature is not None and not 0 <= temperature <= 2:
         raise ConfigError(f"--temperature {temperature}: give a number from 0 to 2")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise ConfigError(f"--top-p {top_p}: give a number above 0, up to 1")
+    if taken := [name for name in extra or {} if name in OURS]:
+        raise ConfigError(f"--extra {taken[0]}: scsafety sets that itself; leave it out")
     if max_tokens is None and quick:
         max_tokens = QUICK_MAX_TOKENS
     if local:
-        return Sampling(
-            temperature=LOCAL_TEMPERATURE if temperature is None else temperature,
-            max_tokens=max_tokens or LOCAL_MAX_TOKENS,
-            seed=seed or 0,
-        )
-    return Sampling(temperature=temperature, max_tokens=max_tokens, seed=seed)
+        temperature = LOCAL_TEMPERATURE if temperature is None else temperature
+        max_tokens, seed = max_tokens or LOCAL_MAX_TOKENS, seed or 0
+    return Sampling(
+        temperature=temperature,
+        max_tokens=max_tokens,
+        seed=seed,
+        top_p=top_p,
+        stop=tuple(stop),
+        extra=dict(extra or {}),
+    )

@@ -34,7 +34,7 @@ def try_item(
     endpoint = check_target(model, base_url, os.environ)
     check_judge(judge, judge_base_url, os.environ)
     fetch_models(model, judge=judge, on_pull=on_pull)
-    sampling = usual_sampling(local=endpoint is None, quick=False, temperature=None, max_tokens=None, seed=None)
+    sampling = usual_sampling(local=endpoint is None)
 
     async def work() -> list[tuple[Turn, Verdict | None]]:
         def note(_: str) -> None:

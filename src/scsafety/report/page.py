@@ -65,6 +65,8 @@ SETTINGS_ZH = {
     "sampling.temperature": "温度",
     "sampling.max_tokens": "长度上限（token）",
     "sampling.seed": "采样种子",
+    "sampling.top_p": "top_p",
+    "sampling.stop": "停止词",
     "epochs": "遍数",
     "seed": "随机种子",
     "judge_base_url": "评分者接口地址",

@@ -188,6 +188,8 @@ class ChatTarget:
             **rules.extra,
             **self._body,
             "temperature": temperature,
+            "top_p": sampling.top_p,
+            "stop": list(sampling.stop) or None,
             rules.max_tokens_field: sampling.max_tokens,
         }
         if sampling.seed is not None:
@@ -195,7 +197,8 @@ class ChatTarget:
         if json_schema is not None and rules.json_mode is not False:
             schema = {"name": JSON_SCHEMA_NAME, "strict": True, "schema": json_schema}
             fields["response_format"] = {"type": "json_schema", "json_schema": schema}
-        gone = {*rules.drop, *self.refused_parameters}
+        fields |= sampling.extra
+        gone = {*rules.drop, *self.refused_parameters} - ({*sampling.extra} - {*self.refused_parameters})
         if "max_tokens" in self.refused_parameters and "max_completion_tokens" not in gone and sampling.max_tokens:
             fields["max_completion_tokens"] = sampling.max_tokens
         return {name: value for name, value in fields.items() if value is not None and name not in gone}
