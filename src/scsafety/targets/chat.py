@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -33,6 +34,7 @@ BACKOFF_START_S = 0.5
 BACKOFF_CAP_S = 30.0
 RETRY_BUDGET_S = 900.0  # a call waits so long in all, Retry-After included
 JSON_SCHEMA_NAME = "verdict"
+NARROW_BY, NARROW_EVERY_S = 0.7, 1.0
 MAX_CORRECTIONS = 4  # parameters dropped on one call
 
 STOPS = {
@@ -102,6 +104,7 @@ class ChatTarget:
             attempts += 1
             outcome, latency_s = await self._attempt(body)
             if outcome.reply is not None:
+                self._gate.widen()
                 return self._read(outcome.reply, latency_s, attempts)
             if (
                 outcome.kind == "bad_request"
@@ -125,7 +128,10 @@ class ChatTarget:
                 raise self._failed(outcome, attempts)
             self._on_retry(self._clean(f"{outcome.kind}: {outcome.message}; again in {wait_s:.1f} s"))
             if outcome.kind == "rate_limited" or outcome.retry_after_s is not None:
-                self._gate.hold_for(wait_s)
+                if self._gate.narrow():
+                    self._on_retry(f"{self.label} is pressed; {self._gate.width} calls in flight from now on")
+                if outcome.retry_after_s is not None:
+                    self._gate.hold_for(wait_s)
             await asyncio.sleep(wait_s)
 
     def _read(self, reply: Reply, latency_s: float, attempts: int) -> Reply:
@@ -245,7 +251,11 @@ class _Gate:
     def __init__(self, limits: Limits) -> None:
         from aiolimiter import AsyncLimiter
 
-        self._in_flight = asyncio.Semaphore(limits.concurrency)
+        self._most = limits.concurrency
+        self._width = float(limits.concurrency)  # calls in flight that the endpoint seems to bear
+        self._in_flight = 0
+        self._narrowed_at = float("-inf")
+        self._waiting: deque[asyncio.Future[None]] = deque()
         # one request each 60/rpm seconds instead of a burst of rpm: a vendor's window slides
         self._requests = AsyncLimiter(1, 60 / limits.rpm) if limits.rpm else None
         self._tokens = AsyncLimiter(limits.tpm, 60) if limits.tpm else None
@@ -264,10 +274,45 @@ class _Gate:
             await self._requests.acquire()
         if self._tokens is not None:
             await self._tokens.acquire(min(tokens, self._tokens.max_rate))
-        await self._in_flight.acquire()
+        while self._in_flight >= int(self._width):
+            turn = asyncio.get_running_loop().create_future()
+            self._waiting.append(turn)
+            try:
+                await turn
+            except asyncio.CancelledError:
+                self._wake()  # the turn goes to the next one
+                raise
+        self._in_flight += 1
 
     def leave(self) -> None:
-        self._in_flight.release()
+        self._in_flight -= 1
+        self._wake()
+
+    def _wake(self) -> None:
+        for _ in range(int(self._width) - self._in_flight):
+            while self._waiting and self._waiting[0].done():
+                self._waiting.popleft()
+            if not self._waiting:
+                return
+            self._waiting.popleft().set_result(None)
+
+    def widen(self) -> None:
+        """An answer came: additive increase, one more call in flight for each round of them, up to the user's limit."""
+        if self._width < self._most:
+            self._width = min(self._width + 1 / self._width, float(self._most))
+            self._wake()
+
+    def narrow(self) -> bool:
+        """Too many at once: multiplicative decrease, once a second; whether it was done now."""
+        now = time.monotonic()
+        if now - self._narrowed_at < NARROW_EVERY_S or self._width <= 1:
+            return False
+        self._narrowed_at, self._width = now, max(self._width * NARROW_BY, 1.0)
+        return True
+
+    @property
+    def width(self) -> int:
+        return int(self._width)
 
 
 class _Passage:
