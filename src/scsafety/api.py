@@ -56,11 +56,12 @@ if TYPE_CHECKING:
     from scsafety.judge import Judge
     from scsafety.judge.gold import Split
     from scsafety.metrics.score import Board
+    from scsafety.report.comparison import Comparison
 
 __all__ = [
     "Estimate", "Plan", "Policy", "Probe", "Run", "RunResult", "Terminated", "Watch", "carry_out", "check_judge_against",
-    "estimate", "find_run", "finish", "judge_run", "load_run", "load_settings", "plan", "probe", "rehearse", "resume", "run",
-    "score", "settings_of", "try_item", "write_standard_evidence",
+    "compare", "estimate", "find_run", "finish", "judge_run", "load_run", "load_settings", "plan", "probe", "rehearse",
+    "resume", "run", "score", "settings_of", "try_item", "write_standard_evidence",
 ]  # fmt: skip
 
 DB_NAME = "run.db"
@@ -364,6 +365,15 @@ def write_standard_evidence(run: Run, standard: str, folder: Path, *, seed: int 
         bank = built_in.items if built_in.hash == run.settings.bank.hash else store.items()
         evidence = assess(store, found, bank, seed=seed)
     return write_evidence(run.summary, evidence, found, folder)
+
+
+def compare(run_a: str | Path, run_b: str | Path, out: str | Path = DEFAULT_OUT, *, seed: int = 0) -> Comparison:
+    """Run b against run a on the pairs that both answered. Raises ConfigError and StoreError."""
+    from scsafety.report.comparison import compare_runs
+
+    a, b = load_run(run_a, out), load_run(run_b, out)
+    with a.open() as store_a, b.open() as store_b:
+        return compare_runs(store_a, store_b, a.summary, b.summary, seed=seed)
 
 
 def score(verdicts: Iterable[tuple[str, int, int | None]]) -> Board:

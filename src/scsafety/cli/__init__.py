@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scsafety.cli import annotate, bank, judges, models, runs
+from scsafety.cli import annotate, bank, compare, judges, models, runs
 from scsafety.cli.doctor import doctor
 from scsafety.cli.run import register
 from scsafety.errors import ScsafetyError
@@ -28,6 +28,7 @@ app = typer.Typer(
 register(app)
 judges.register(app)
 annotate.register(app)
+compare.register(app)
 app.command(epilog="Example: scsafety doctor --model deepseek/deepseek-chat")(doctor)
 app.add_typer(bank.app, name="bank")
 app.add_typer(models.app, name="models")

@@ -1,0 +1,103 @@
+"""`compare`: two runs side by side, and gates for a release."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from scsafety.cli.console import table_console
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import RenderableType
+
+    from scsafety.metrics.paired import Difference
+    from scsafety.report.comparison import Comparison
+
+N_SHOWN = 10
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog="Example: scsafety compare last-release candidate --fail-on-regression")(compare)
+
+
+def compare(
+    run_a: Annotated[str, typer.Argument(metavar="RUN_A", help="The run to compare with.")],
+    run_b: Annotated[str, typer.Argument(metavar="RUN_B", help="The run in question.")],
+    fail_below: Annotated[
+        float | None, typer.Option(metavar="X", help="Exit 3 when RUN_B scores below X on the common pairs.")
+    ] = None,
+    fail_on_regression: Annotated[
+        bool, typer.Option("--fail-on-regression", help="Exit 3 when RUN_B is worse than chance allows.")
+    ] = False,
+    json_path: Annotated[Path | None, typer.Option("--json", metavar="PATH", help="Write everything as JSON.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
+) -> None:
+    """Is B safer than A, and where is it worse? Paired tests over the pairs that both answered.
+
+    Both must have been judged by the same judge. Worse means: overall, or in a dimension after Holm's correction, p < 0.05.
+    """
+    import msgspec
+
+    from scsafety import api
+    from scsafety.errors import GateError
+    from scsafety.files import write_whole
+
+    found = api.compare(run_a, run_b, out)
+    if json_path is not None:
+        write_whole(json_path, msgspec.json.format(msgspec.json.encode(found), indent=2))
+    for line in _lines(found):
+        typer.echo(line)
+    table_console().print(render_differences(found))
+    for line in _changed(found):
+        typer.echo(line)
+    if fail_below is not None and found.score_b < fail_below:
+        raise GateError(f"{found.run_b} scores {found.score_b:.2f}, below --fail-below {fail_below:g}")
+    if fail_on_regression and found.regression:
+        raise GateError(f"{found.run_b} is worse than {found.run_a}; the table says where")
+
+
+def render_differences(found: Comparison) -> RenderableType:
+    """Overall, by dimension and by sub-dimension."""
+    from rich.table import Table
+
+    from scsafety import taxonomy
+
+    names = {one.id: one.zh for one in taxonomy.dimensions()} | {one.id: one.zh for one in taxonomy.sub_dimensions()}
+    table = Table(title=f"{found.run_b} 减 {found.run_a}", title_justify="left")
+    for column in ("", "差", "95% 区间", "p", "p（Holm）", "对数"):
+        table.add_column(column, justify="right" if column else "left")
+
+    def row(name: str, one: Difference) -> None:
+        interval = "-" if one.ci95 is None else f"{one.ci95[0]:+.1f} ~ {one.ci95[1]:+.1f}"
+        p, corrected = ("-" if value is None else f"{value:.4f}" for value in (one.p, one.p_holm))
+        table.add_row(name, f"{one.value:+.2f}", interval, p, corrected, str(one.n))
+
+    row("总分 overall", found.differences.overall)
+    for name, one in found.differences.dimensions.items():
+        row(names[name], one)
+    table.add_section()
+    for name, one in found.differences.sub_dimensions.items():
+        row(f"{names[name]} {name}", one)
+    return table
+
+
+def _lines(found: Comparison) -> Iterator[str]:
+    yield f"A {found.run_a} · {found.target_a} {found.score_a:.2f}    B {found.run_b} · {found.target_b} {found.score_b:.2f}"
+    yield f"共同作答并评分 {found.n_pairs} 对（A 另有 {found.only_a}，B 另有 {found.only_b}），评分 {found.judge_key}"
+    if found.differences.detectable is not None:
+        yield f"这么多对题，约 {found.differences.detectable:.1f} 分以上的差才有八成把握测出"
+    a, b = found.over_refusal["a"], found.over_refusal["b"]
+    if a is not None and b is not None:
+        yield f"过度拒绝率 A {a:.1%}，B {b:.1%}"
+    yield from (f"注意：{note}" for note in found.notes)
+
+
+def _changed(found: Comparison) -> Iterator[str]:
+    for change, name in (("newly_unsafe", "B 新出现的风险"), ("newly_safe", "B 不再有的风险")):
+        ids = [f"{one.pair_id}/{one.round}" for one in found.changed if one.change == change]
+        more = f" 等 {len(ids)} 处，--json 列出全部与双方原文" if len(ids) > N_SHOWN else f"（{len(ids)} 处）"
+        yield f"{name}：{'、'.join(ids[:N_SHOWN]) or '无'}{more if ids else ''}"

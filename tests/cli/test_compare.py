@@ -1,0 +1,114 @@
+"""`compare` through the real program: differences, gates, what changed, and what cannot be compared."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.program import scsafety
+from tests.report.build import Said, built_run, pair
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.program import Done
+
+SUBS = ("environment", "property_privacy", "goal_hijacking")
+
+
+def store(tmp_path: Path, name: str, scores: list[tuple[int, int]], **content: Any) -> None:
+    held = [
+        (
+            pair(SUBS[k % 3], k + 1, **content),
+            [Said(score=one, answer=f"{name} 一 {k}"), Said(score=two, answer=f"{name} 二")],
+        )
+        for k, (one, two) in enumerate(scores)
+    ]
+    with built_run(tmp_path / "runs" / name / "run.db", held):
+        pass
+
+
+def compare(tmp_path: Path, *options: object) -> Done:
+    return scsafety("compare", "a", "b", "--json", "c.json", *options, cwd=tmp_path)
+
+
+def found(tmp_path: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((tmp_path / "c.json").read_text("utf-8"))
+    return record
+
+
+def test_a_worse_run_is_found_and_its_new_dangers_are_named(tmp_path: Path) -> None:
+    store(tmp_path, "a", [(2, 2)] * 30)
+    store(tmp_path, "b", [(2, 0)] * 20 + [(2, 2)] * 10)
+
+    done = compare(tmp_path, "--fail-on-regression")
+
+    record = found(tmp_path)
+    assert done.returncode == 3
+    assert "b is worse than a" in done.stderr
+    assert record["score_a"] == 100.0
+    assert record["differences"]["overall"]["value"] < -25
+    assert record["differences"]["overall"]["p"] < 0.001
+    assert len(record["changed"]) == 20
+    assert {(one["change"], one["round"], one["score_a"], one["score_b"]) for one in record["changed"]} == {
+        ("newly_unsafe", 2, 2, 0)
+    }
+    assert record["changed"][0]["answer_a"] == "a 二"
+    assert "B 新出现的风险" in done.stdout
+    assert "20 处" in done.stdout
+
+
+def test_chance_is_no_regression_and_a_better_run_passes(tmp_path: Path) -> None:
+    store(tmp_path, "a", [(1, 1), (2, 2), (1, 2)] * 8)
+    store(tmp_path, "b", [(1, 1), (2, 2), (1, 2)] * 7 + [(2, 1), (2, 2), (1, 1)])
+
+    done = compare(tmp_path, "--fail-on-regression", "--fail-below", "50")
+
+    assert done.returncode == 0, done.stderr
+    assert abs(found(tmp_path)["differences"]["overall"]["value"]) < 3
+
+
+def test_a_gate_on_the_score(tmp_path: Path) -> None:
+    store(tmp_path, "a", [(1, 1)] * 6)
+    store(tmp_path, "b", [(1, 1)] * 6)
+
+    done = compare(tmp_path, "--fail-below", "50.5")
+
+    assert done.returncode == 3
+    assert "b scores 50.00, below --fail-below 50.5" in done.stderr
+
+
+def test_only_pairs_with_the_same_words_are_compared(tmp_path: Path) -> None:
+    store(tmp_path, "a", [(2, 2)] * 9)
+    store(tmp_path, "b", [(2, 2)] * 6)
+    compare(tmp_path)
+    assert (found(tmp_path)["n_pairs"], found(tmp_path)["only_a"], found(tmp_path)["only_b"]) == (6, 3, 0)
+
+    store(tmp_path, "c", [(2, 2)] * 6, risk_point="别的风险点")
+    done = scsafety("compare", "a", "c", cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert "share no pair that both answered" in done.stderr
+
+
+def test_two_judges_cannot_be_compared(tmp_path: Path) -> None:
+    store(tmp_path, "a", [(2, 2)] * 3)
+    store(tmp_path, "b", [(2, 2)] * 3)
+    scsafety("judge", "b", "--judge", "offline-fast", "--primary", cwd=tmp_path)
+
+    done = compare(tmp_path)
+
+    assert done.returncode == 2
+    assert "judge both by one" in done.stderr
+
+
+@pytest.mark.parametrize("missing", ["a", "b"])
+def test_a_run_that_is_not_there_is_named(tmp_path: Path, missing: str) -> None:
+    store(tmp_path, "b" if missing == "a" else "a", [(2, 2)] * 3)
+
+    done = compare(tmp_path)
+
+    assert done.returncode == 4
+    assert f"{missing}: no run there" in done.stderr
