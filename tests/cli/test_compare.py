@@ -11,14 +11,16 @@ from tests.program import scsafety
 from tests.report.build import Said, built_run, pair
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from scsafety.records import Score
     from tests.program import Done
 
 SUBS = ("environment", "property_privacy", "goal_hijacking")
 
 
-def store(tmp_path: Path, name: str, scores: list[tuple[int, int]], **content: Any) -> None:
+def store(tmp_path: Path, name: str, scores: Sequence[tuple[Score, Score]], **content: Any) -> None:
     held = [
         (
             pair(SUBS[k % 3], k + 1, **content),
