@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 SUBS = ("environment", "property_privacy", "goal_hijacking")
 
 
-def store(tmp_path: Path, name: str, scores: Sequence[tuple[Score, Score]], **content: Any) -> None:
+def store(tmp_path: Path, name: str, scores: Sequence[tuple[int, int]], **content: Any) -> None:
     held = [
         (
             pair(SUBS[k % 3], k + 1, **content),
-            [Said(score=one, answer=f"{name} 一 {k}"), Said(score=two, answer=f"{name} 二")],
+            [
+                Said(score=cast("Score", one), answer=f"{name} 一 {k}"),
+                Said(score=cast("Score", two), answer=f"{name} 二"),
+            ],
         )
         for k, (one, two) in enumerate(scores)
     ]
