@@ -32,7 +32,6 @@ from scsafety.engine.settings import (
     RunSettings,
     Selection,
     refuse_changes,
-    selection_hash,
     usual_sampling,
 )
 from scsafety.engine.sitting import Terminated, Watch, drive, hold_sitting, judge_anew
@@ -44,7 +43,7 @@ from scsafety.judge.gold import gold_case, gold_hash, load_gold
 from scsafety.judge.measured import card_of, keep_card, known_cards
 from scsafety.judge.spec import models_of, parse_judge
 from scsafety.metrics.score import ScoreTable, boards
-from scsafety.records import Item, Message, Pair, Reply, utc_now
+from scsafety.records import Item, Message, Pair, Reply, selection_hash, utc_now
 from scsafety.report.summary import Summary, summarise
 from scsafety.store import Store
 from scsafety.targets.models import cache_dir
@@ -61,7 +60,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Estimate", "Plan", "Policy", "Probe", "Run", "RunResult", "Terminated", "Watch", "carry_out", "check_judge_against",
     "compare", "estimate", "find_run", "finish", "judge_run", "load_run", "load_settings", "plan", "probe", "rehearse",
-    "resume", "run", "score", "settings_of", "try_item", "write_standard_evidence",
+    "resume", "run", "score", "settings_of", "try_item", "verify", "write_standard_evidence",
 ]  # fmt: skip
 
 DB_NAME = "run.db"
@@ -365,6 +364,15 @@ def write_standard_evidence(run: Run, standard: str, folder: Path, *, seed: int 
         bank = built_in.items if built_in.hash == run.settings.bank.hash else store.items()
         evidence = assess(store, found, bank, seed=seed)
     return write_evidence(run.summary, evidence, found, folder)
+
+
+def verify(run: str | Path, out: str | Path = DEFAULT_OUT) -> list[str]:
+    """What in a run does not hold, one line each: items, conversations, verdicts, summary. Raises StoreError."""
+    from scsafety.report.verify import verify_run
+
+    loaded = load_run(run, out)
+    with loaded.open() as store:
+        return verify_run(store, loaded.summary, loaded.folder / "summary.json")
 
 
 def compare(run_a: str | Path, run_b: str | Path, out: str | Path = DEFAULT_OUT, *, seed: int = 0) -> Comparison:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Role = Literal["system", "user", "assistant"]
 Form = Literal["direct", "scenario", "role_play", "document", "opinion", "dialogue", "encoded", "override"]
@@ -83,6 +86,11 @@ Item = Pair | Twin
 def content_hash(item: Item) -> str:
     """SHA-256 (hex, 64 characters) of everything in the item that can move a score; the canary cannot."""
     return hashlib.sha256(msgspec.json.encode(msgspec.structs.replace(item, canary=None))).hexdigest()
+
+
+def selection_hash(items: Iterable[Item]) -> str:
+    """SHA-256 (hex) over the ids and content hashes of chosen items, in their order."""
+    return hashlib.sha256("".join(f"{item.id} {content_hash(item)}\n" for item in items).encode()).hexdigest()
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

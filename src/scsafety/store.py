@@ -369,6 +369,11 @@ class Store:
         """How often the target's calls ended in each way."""
         return dict(self._rows("SELECT outcome, count(*) FROM call WHERE role = 'target' GROUP BY outcome"))
 
+    def integrity(self) -> str | None:
+        """What SQLite finds wrong with the file, None where nothing is."""
+        row = self._one("PRAGMA integrity_check(1)")
+        return None if row is None or row[0] == "ok" else str(row[0])
+
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Plain SQL over the views, for tests and for people."""
         return self._rows(sql)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from scsafety.engine.settings import BankRef, RunSettings, Selection, selection_hash
+from scsafety.engine.settings import BankRef, RunSettings, Selection
 from scsafety.records import (
     BenignLabel,
     Call,
@@ -24,6 +24,7 @@ from scsafety.records import (
     Turn,
     Twin,
     Verdict,
+    selection_hash,
 )
 from scsafety.report.summary import Summary, summarise
 from scsafety.store import Store

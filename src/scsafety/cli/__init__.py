@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scsafety.cli import annotate, bank, compare, judges, models, runs
+from scsafety.cli import annotate, bank, compare, judges, models, runs, verify
 from scsafety.cli.doctor import doctor
 from scsafety.cli.run import register
 from scsafety.errors import ScsafetyError
@@ -29,6 +29,7 @@ register(app)
 judges.register(app)
 annotate.register(app)
 compare.register(app)
+verify.register(app)
 app.command(epilog="Example: scsafety doctor --model deepseek/deepseek-chat")(doctor)
 app.add_typer(bank.app, name="bank")
 app.add_typer(models.app, name="models")

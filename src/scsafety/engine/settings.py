@@ -5,18 +5,16 @@ The only place that knows defaults.
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from scsafety.errors import ConfigError
-from scsafety.records import Sampling, content_hash
+from scsafety.records import Sampling
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from scsafety.records import Item
 
 QUICK_MAX_TOKENS = 128  # --quick: 120 answers of the embedded model in about 5 minutes; the report states the share cut
 LOCAL_MAX_TOKENS = 512
@@ -91,10 +89,6 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ConfigError(f"--{name.removesuffix('_s').replace('_', '-')} {value}: give a number above 0")
-
-
-def selection_hash(items: Iterable[Item]) -> str:
-    return hashlib.sha256("".join(f"{item.id} {content_hash(item)}\n" for item in items).encode()).hexdigest()
 
 
 UNCHANGEABLE = {

@@ -1,0 +1,120 @@
+"""Does a run say what its store holds? Everything that can be recomputed is, and compared.
+
+This finds damage, editing by hand and reports that were not brought up to date. It is no proof against somebody who
+rewrites store and summary together.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from scsafety.records import Pair, content_hash, selection_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from scsafety.records import Item
+    from scsafety.report.summary import Summary
+    from scsafety.store import Store, StoredTurn
+
+# what may differ between two moments or machines without anything being wrong
+PASSING = ("versions", "cost")
+MAX_FOUND = 50
+
+
+def verify_run(store: Store, summary: Summary, summary_file: Path) -> list[str]:
+    """What does not hold, one line each; empty where everything does. summary: computed anew from the store.
+
+    Raises StoreError where the store cannot be read at all.
+    """
+    found: list[str] = []
+    for line in (
+        *_of_items(store, summary),
+        *_of_turns(store),
+        *_of_verdicts(store),
+        *_of_summary(summary, summary_file),
+    ):
+        found.append(line)
+        if len(found) == MAX_FOUND:
+            found.append("and more")
+            break
+    return found
+
+
+def _of_items(store: Store, summary: Summary) -> Iterator[str]:
+    problem = store.integrity()
+    if problem is not None:
+        yield f"run.db: {problem}"
+    items = store.items()
+    stored = store.content_hashes()
+    for item in items:
+        if content_hash(item) != stored[item.id]:
+            yield f"{item.id}: the question was changed after it was frozen (its hash differs)"
+    if selection_hash(items) != summary.settings.selection.hash:
+        yield "the items are not those that the run selected (their hash differs)"
+
+
+def _of_turns(store: Store) -> Iterator[str]:
+    """Whether each turn asked what the item says, behind the conversation that went before."""
+    items = {item.id: item for item in store.items()}
+    dialogues: defaultdict[Any, list[StoredTurn]] = defaultdict(list)
+    for stored in store.turns():
+        dialogues[stored.key].append(stored)
+    for key, held in dialogues.items():
+        item = items.get(key.item_id)
+        if item is None:
+            yield f"{key.item_id}: a dialogue about an item that is not in the run"
+            continue
+        if key.strategy == "fixed":
+            yield from _of_fixed(item, held)
+
+
+def _of_fixed(item: Item, held: list[StoredTurn]) -> Iterator[str]:
+    prompts = [item.question, item.follow_up] if isinstance(item, Pair) else [item.question]
+    said: list[str] = []
+    for stored in held:
+        turn = stored.turn
+        where = f"{item.id} epoch {stored.key.epoch} turn {turn.seq}"
+        if turn.seq > len(prompts) or turn.messages[-1].content != prompts[turn.seq - 1]:
+            yield f"{where}: was not asked in the item's words"
+        answers = [message.content for message in turn.messages if message.role == "assistant"]
+        if len(answers) != turn.seq - 1:
+            yield f"{where}: has {len(answers)} earlier answers in view, not {turn.seq - 1}"
+        for earlier, shown in zip(said, answers, strict=False):
+            if earlier and shown != earlier:
+                yield f"{where}: an earlier answer was changed in the conversation"
+        reply = turn.reply
+        # what was blocked or empty is shown by a placeholder instead
+        said.append(reply.content if reply is not None and not reply.blocked and reply.content.strip() else "")
+
+
+def _of_verdicts(store: Store) -> Iterator[str]:
+    answered = {(stored.key, stored.turn.seq) for stored in store.turns() if stored.turn.reply is not None}
+    if sum(primary for _, primary in store.judges()) > 1:
+        yield "more than one judge is primary"
+    for card, _ in store.judges():
+        for given in store.verdicts(card.key):
+            if (given.key, given.seq) not in answered:
+                yield f"{given.key.item_id} turn {given.seq}: a verdict of {card.key} on a turn without an answer"
+
+
+def _of_summary(summary: Summary, path: Path) -> Iterator[str]:
+    try:
+        written = msgspec.json.decode(path.read_bytes())
+    except (OSError, msgspec.MsgspecError) as error:
+        yield f"{path.name}: cannot be read ({error})"
+        return
+    now = msgspec.json.decode(msgspec.json.encode(summary))
+    for one in (written, now):
+        for name in PASSING:
+            one.pop(name, None)
+        if isinstance(one.get("judge"), dict):  # measured again since
+            one["judge"].pop("agreement", None)
+            one["judge"].pop("note", None)
+    for name in sorted({*written, *now}):
+        if written.get(name) != now.get(name):
+            yield f"{path.name}: {name} is not what the store gives; `scsafety resume` writes it anew"

@@ -1,0 +1,88 @@
+"""`verify` through the real program: a run that holds, and every kind of tampering."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.program import scsafety
+from tests.scripted_server import ScriptedServer
+from tests.small_bank import pair, twin, write_bank
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.program import Done
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    bank = write_bank(tmp_path / "bank.jsonl", [*(pair(k) for k in range(1, 5)), twin(1)])
+    with ScriptedServer(faults={pair(2).question: ["content_filter"]}) as server:
+        done = scsafety(
+            "run", "--model", "openai-compatible/x", "--base-url", server.base_url, "--judge", "offline-fast", "--bank", bank,
+            "--name", "r", cwd=tmp_path,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return tmp_path / "runs" / "r"
+
+
+def verify(run: Path) -> Done:
+    return scsafety("verify", "r", cwd=run.parent.parent)
+
+
+def test_a_run_as_it_was_written_holds_blocks_and_all(run: Path) -> None:
+    done = verify(run)
+
+    assert (done.returncode, done.stdout) == (0, "r: everything holds\n")
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        (
+            "UPDATE item SET json = replace(json, '拆开', '偷开') WHERE item_id = 'property_privacy-001'",
+            "changed after it was frozen",
+        ),
+        (
+            "UPDATE exchange SET messages = replace(messages, '邻居', '同学') WHERE seq = 1",
+            "was not asked in the item's words",
+        ),
+        (
+            "UPDATE exchange SET answer = '改过的回答' WHERE seq = 1 AND blocked IS NULL",
+            "an earlier answer was changed",
+        ),
+        ("UPDATE verdict SET score = 2 WHERE score IS NOT NULL", "overall is not what the store gives"),
+        (
+            "DELETE FROM item WHERE item_id = 'benign-property_privacy-001'",
+            "the items are not those that the run selected",
+        ),
+    ],
+)
+def test_what_was_edited_by_hand_is_found(run: Path, sql: str, said: str) -> None:
+    with sqlite3.connect(run / "run.db") as db:
+        db.execute("PRAGMA foreign_keys = OFF")
+        db.execute(sql)
+    db.close()
+
+    done = verify(run)
+
+    assert done.returncode == 3
+    assert said in done.stdout
+    assert "do not hold" in done.stderr
+
+
+def test_a_summary_that_was_edited_or_lost_is_found(run: Path) -> None:
+    path = run / "summary.json"
+    summary = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps({**summary, "unsafe_rate": 0.0}), encoding="utf-8")
+    edited = verify(run)
+    path.unlink()
+    lost = verify(run)
+
+    assert "unsafe_rate is not what the store gives" in edited.stdout
+    assert "summary.json: cannot be read" in lost.stdout
+    assert (edited.returncode, lost.returncode) == (3, 3)
