@@ -244,15 +244,25 @@ def report(
 
 def export(
     run: RunArgument,
-    format: Annotated[str, typer.Option(metavar="jsonl|csv", help="jsonl or csv.")] = "jsonl",  # noqa: A002 (the flag's name)
+    format: Annotated[str, typer.Option(metavar="F", help="jsonl, csv or parquet.")] = "jsonl",  # noqa: A002 (the flag's name)
+    to: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Parquet file to write.  [default: RUN.parquet]")
+    ] = None,
     out: Out = Path("runs"),
 ) -> None:
-    """Write every turn with its verdict to standard output."""
+    """Write every turn with its verdict: jsonl and csv to standard output, parquet to a file."""
     from scsafety import api
-    from scsafety.report.export import FORMATS
+    from scsafety.report.export import FORMATS, write_parquet
 
+    if format == "parquet":
+        loaded = api.load_run(run, out)
+        path = to or Path(f"{loaded.folder.name}.parquet")
+        with loaded.open() as store:
+            write_parquet(store, path)
+        typer.echo(f"wrote {path}")
+        return
     if format not in FORMATS:
-        raise ConfigError(f"--format {format!r} is unknown; give {' or '.join(FORMATS)}")
+        raise ConfigError(f"--format {format!r} is unknown; give {', '.join(FORMATS)} or parquet")
     with api.load_run(run, out).open() as store:
         for line in FORMATS[format](store):
             typer.echo(line)

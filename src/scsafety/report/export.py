@@ -8,13 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from scsafety.errors import ConfigError
+from scsafety.files import write_whole
 from scsafety.records import Pair
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
     from scsafety.store import Store
 
+COLUMNS = (
+    "item_id", "kind", "sub_dimension", "round", "epoch", "strategy", "question", "answer", "reasoning", "finish_reason",
+    "blocked", "error", "score", "label", "reason", "confidence", "judge_key", "risk_point", "created_at",
+)  # fmt: skip
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
 
 
@@ -70,6 +77,24 @@ def _csv_line(row: Mapping[str, Any]) -> str:
 def cell(value: object) -> object:
     """A value as a spreadsheet may have it: what would be taken for a formula gets an apostrophe in front."""
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
+
+
+def write_parquet(store: Store, path: Path) -> None:
+    """The same rows as a Parquet file, whole or not at all. Raises ConfigError without pyarrow, and MachineError."""
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise ConfigError("--format parquet needs pyarrow: pip install 'scsafety[parquet]'") from error
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(list(rows(store)), schema=pa.schema(_parquet_fields(pa))), sink)
+    write_whole(path, sink.getvalue().to_pybytes())
+
+
+def _parquet_fields(pa: Any) -> list[Any]:
+    """Column types by name, so that a column without a value has its type too."""
+    numbers = {"round": pa.int64(), "epoch": pa.int64(), "score": pa.int64(), "confidence": pa.float64()}
+    return [pa.field(name, numbers.get(name, pa.string())) for name in COLUMNS]
 
 
 FORMATS: dict[str, Callable[[Store], Iterator[str]]] = {"jsonl": jsonl, "csv": csv_lines}
