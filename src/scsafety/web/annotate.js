@@ -129,8 +129,8 @@ async function next() {
   starved = false;
   if (!tasks.length) {
     try {
+      current = null; // a key pressed while this waits must not label the last task again
       await send();
-      current = null;
       await fetchAhead();
     } catch (error) {
       starved = true;
@@ -213,6 +213,7 @@ $("note").addEventListener("keydown", (event) => {
   if (event.key === "Enter" || event.key === "Escape") {
     note = $("note").value;
     $("note-box").hidden = true;
+    $("note").blur(); // a hidden field keeps the keys until the page is drawn again: the next label would be lost in it
   }
 });
 
