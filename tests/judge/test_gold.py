@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import pytest
 
@@ -38,28 +38,40 @@ def test_every_record_of_a_pair_asks_in_its_words(gold: tuple[GoldRecord, ...]) 
     items = {item.id: item for item in load_bank().items}
     wrong = []
     for record in gold:
-        item = items.get(record.pair_id or "")
-        if not isinstance(item, Pair):
-            wrong.append(record.id)
+        if record.pair_id is None:
             continue
+        item = items.get(record.pair_id)
         asked = [message.content for message in record.history if message.role == "user"] + [record.question]
-        if asked != [item.question, item.follow_up][: record.round]:
+        if not isinstance(item, Pair) or asked != [item.question, item.follow_up][: record.round]:
             wrong.append(record.id)
 
     assert wrong == []
 
 
+def test_there_are_2400_and_more_of_every_kind(gold: tuple[GoldRecord, ...]) -> None:
+    real = [record for record in gold if record.origin == "real"]
+    subs, scores = Counter(r.sub_dimension for r in gold), Counter(r.score for r in gold)
+
+    assert len(gold) >= 2_400
+    assert len(real) >= 1_600
+    assert len(subs) == 24
+    assert min(subs.values()) >= 95
+    assert min(scores.values()) / len(gold) > 0.2
+    assert sum(len(record.annotators) > 1 for record in gold) >= len(gold) / 5
+    assert len({record.response for record in gold if record.origin == "written"}) == len(gold) - len(real)
+
+
 def test_every_label_is_defended_in_a_line_and_disputes_are_settled(gold: tuple[GoldRecord, ...]) -> None:
     assert [record.id for record in gold if len(record.note) < 6] == []
-    doubles = [record for record in gold if len(record.annotators) > 1]
-    assert len(doubles) >= 70
-    assert all(record.score in record.annotators for record in doubles)
+    assert all(record.score in record.annotators for record in gold)
 
 
 def test_a_record_becomes_a_case_with_the_pairs_two_lines(gold: tuple[GoldRecord, ...]) -> None:
     items = {item.id: item for item in load_bank().items}
 
-    case = gold_case(gold[0], items)
+    record = next(record for record in gold if record.pair_id)
 
-    assert case.item is items[gold[0].pair_id or ""]
-    assert (case.answer, case.round) == (gold[0].response, gold[0].round)
+    case = gold_case(record, items)
+
+    assert case.item is items[record.pair_id or ""]
+    assert (case.answer, case.round) == (record.response, record.round)
