@@ -50,17 +50,20 @@ from scsafety.targets.models import cache_dir
 from scsafety.targets.prices import Spent, cost_of, load_prices
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from scsafety.judge import Judge
     from scsafety.judge.gold import Split
+    from scsafety.judge.making import Made
+    from scsafety.judge.training import Recipe, TrainProgress
     from scsafety.metrics.score import Board
     from scsafety.report.comparison import Comparison
+    from scsafety.targets.models import PullProgress
 
 __all__ = [
     "Estimate", "Plan", "Policy", "Probe", "Run", "RunResult", "Terminated", "Watch", "carry_out", "check_judge_against",
     "compare", "estimate", "find_run", "finish", "judge_run", "load_run", "load_settings", "plan", "probe", "rehearse",
-    "resume", "run", "score", "settings_of", "try_item", "verify", "write_standard_evidence",
+    "resume", "run", "score", "settings_of", "train_judge", "try_item", "verify", "write_standard_evidence",
 ]  # fmt: skip
 
 DB_NAME = "run.db"
@@ -460,6 +463,26 @@ def check_judge_against(
     )
     keep_card(folder, found.judge_key, card_of(found, measured_at=utc_now()))
     return found
+
+
+def train_judge(
+    out: str | Path,
+    *,
+    gold: str | Path | None = None,
+    recipe: Recipe | None = None,
+    on_progress: Callable[[TrainProgress], None] = lambda _: None,
+    on_pull: Callable[[PullProgress], None] | None = None,
+) -> Made:
+    """The offline judge made anew from gold labels: `scsafety judge-train`. Without `gold` from the built-in ones.
+
+    Raises GoldError, ConfigError and MachineError.
+    """
+    from scsafety.judge.making import make_judge
+    from scsafety.judge.training import Recipe
+
+    records = load_gold(None if gold is None else Path(gold))
+    items = {item.id: item for item in load_bank().items}
+    return make_judge(records, items, Path(out), recipe or Recipe(), on_progress=on_progress, on_pull=on_pull)
 
 
 def checks_dir() -> Path:

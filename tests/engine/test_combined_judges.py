@@ -10,6 +10,7 @@ import pytest
 from scsafety import api
 from scsafety.engine.settings import Policy
 from scsafety.errors import ConfigError
+from scsafety.targets.models import cached, models
 from tests.scripted_server import ScriptedServer, default_answer
 from tests.small_bank import pair, twin, write_bank
 
@@ -100,6 +101,10 @@ def test_a_chain_takes_the_next_judge_where_one_gives_nothing(bank: Path, tmp_pa
     assert calls["j-mute"] == 2 * calls["j-even"]  # each unreadable reply is asked for once more
 
 
+@pytest.mark.embedded
+@pytest.mark.skipif(
+    cached(models()[0]) is None, reason="a guard leaves 1 against 2 to `offline`: `scsafety models pull`"
+)
 def test_a_guard_behind_an_address_judges_a_run(bank: Path, tmp_path: Path) -> None:
     result, calls = run(bank, tmp_path, "guard:qwen3guard")
 

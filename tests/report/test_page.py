@@ -236,6 +236,15 @@ def test_an_unmeasured_judge_is_named_as_such_and_a_measured_one_with_its_figure
     assert "一致性尚未测定" in unknown
     assert "一致性尚未测定" not in known
     assert all(figure in Page(known).words for figure in ("400", "0.812", "0.771", "0.903"))
+    assert "冒烟测试" not in known
+
+
+def test_a_judge_that_hardly_agrees_with_people_is_for_smoke_tests_only(tmp_path: Path) -> None:
+    measured = {"n": 400, "accuracy": 0.9, "qwk": 0.8, "unsafe": {}, "by_origin": {"real": {"n": 200, "qwk": 0.2}}}
+
+    page, _ = rendered(tmp_path, three_dimensions(), agreement=measured)
+
+    assert "只供冒烟测试" in page
 
 
 def test_a_run_that_nobody_judged_still_has_a_page(tmp_path: Path) -> None:

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from rich.console import RenderableType
+    from rich.progress import TaskID
 
     from scsafety.engine.events import Progress as Counts
+    from scsafety.judge.training import TrainProgress
     from scsafety.targets.models import PullProgress
 
 LINE_EVERY_S = 20.0  # where the output is a file
@@ -70,6 +72,39 @@ def pulling() -> Iterator[Callable[[PullProgress], None]]:
         transient=True,
     ):
         yield download.step
+
+
+@contextmanager
+def training() -> Iterator[Callable[[TrainProgress], None]]:
+    """A bar for each stage of a training, with the mean loss of the last steps; lines now and then where there is no terminal."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeRemainingColumn(),
+    )
+    bars = Progress(*columns, console=console, disable=not console.is_terminal)
+    tasks: dict[str, TaskID] = {}
+    losses: list[float] = []
+    said = 0.0
+
+    def step(now: TrainProgress) -> None:
+        nonlocal said
+        if now.stage not in tasks:
+            tasks[now.stage] = bars.add_task(now.stage, total=now.total)
+            losses.clear()
+        if now.loss is not None:
+            losses.append(now.loss)
+        recent = losses[-50:]
+        text = now.stage + (f" · loss {sum(recent) / len(recent):.3f}" if recent else "")
+        bars.update(tasks[now.stage], completed=now.done, description=text)
+        if not console.is_terminal and (now.done == now.total or time.monotonic() - said > LINE_EVERY_S):
+            said = time.monotonic()
+            console.print(f"{text} · {now.done}/{now.total}", markup=False, highlight=False)
+
+    with bars:
+        yield step
 
 
 class _Download:

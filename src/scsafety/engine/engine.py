@@ -74,9 +74,9 @@ def _keys(items: Iterable[Item], settings: RunSettings, strategy: Strategy) -> I
 async def judge_only(store: Store, policy: Policy, *, judge: Judge, progress: Progress) -> None:
     """Let `judge` give its verdict on every answered turn that it has not judged; the target is never asked."""
     budget = Budget(policy.max_calls, policy.max_cost, load_prices() if policy.max_cost is not None else ())
-    sitting = _Judging(store, judge, progress, budget)
+    sitting = _Rejudging(store, judge, progress, budget)
     sitting.queue_stored()
-    progress.turns_expected = progress.turns_done = sitting.queue.qsize()
+    progress.turns_expected = sitting.queue.qsize()
     async with _flushing(store), unwrapped(), asyncio.TaskGroup() as group:
         workers = [group.create_task(sitting.worker()) for _ in range(policy.judge_concurrency)]
         await sitting.queue.join()
@@ -177,6 +177,14 @@ class _Judging:
         if verdict.score is not None:
             self.progress.score_sum += verdict.score
             self.progress.score_n += 1
+
+
+class _Rejudging(_Judging):
+    """Nobody is asked: the verdicts are what progress is made in."""
+
+    async def _judge_turn(self, key: DialogueKey, turn: Turn) -> None:
+        await super()._judge_turn(key, turn)
+        self.progress.turns_done += 1
 
 
 class _Sitting(_Judging):

@@ -22,6 +22,7 @@ from scsafety.judge.spec import (
     ThinkingSpec,
     members_of,
     models_of,
+    needs_offline,
     parse_judge,
 )
 from scsafety.targets.embedded import REPEATABLE_BODY, open_embedded, parse_local
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from scsafety.dialogue.hold import FlaggedText
     from scsafety.engine.settings import Policy
     from scsafety.judge import Judge
+    from scsafety.judge.offline import OfflineJudge
     from scsafety.targets.chat import ChatTarget
     from scsafety.targets.models import PullProgress
 
@@ -152,11 +154,15 @@ def fetch_models(*models: str, judge: str | None = None, on_pull: Callable[[Pull
 
     Raises ConfigError and MachineError.
     """
-    needed = models_of(parse_judge(judge)) if judge is not None else ()
-    for model in (*models, *needed):
+    tree = parse_judge(judge) if judge is not None else None
+    for model in (*models, *(models_of(tree) if tree is not None else ())):
         local = parse_local(model)
         if local is not None and not isinstance(local, Path):
             pull(local, on_progress=on_pull)
+    if tree is not None and needs_offline(tree):
+        from scsafety.judge.offline_model import prepare_offline
+
+        prepare_offline(on_progress=on_pull)
 
 
 @asynccontextmanager
@@ -190,6 +196,7 @@ class _Opening:
         self._stack, self._address_of, self._on_retry, self._environ = stack, address_of, on_retry, environ
         self._policy = msgspec.structs.replace(policy, rpm=None, tpm=None)  # those are the target's
         self._targets: dict[str, ChatTarget] = {}
+        self._offline_judge: OfflineJudge | None = None
 
     async def judge(self, spec: JudgeSpec, *, seed: int = 0) -> Judge:
         from scsafety.judge.combined import CascadeJudge, ChainJudge, PanelJudge, RepeatedJudge
@@ -199,6 +206,8 @@ class _Opening:
         from scsafety.judge.thinking import ThinkingJudge
 
         match spec:
+            case OfflineSpec(text="offline"):
+                return await self._offline()
             case OfflineSpec():
                 return OfflineFastJudge(spec.text)
             case ModelSpec():
@@ -215,6 +224,13 @@ class _Opening:
                 if spec.how == "cascade":
                     return CascadeJudge(spec.text, members[0], members[1], spec.threshold)
                 return PanelJudge(spec.text, members) if spec.how == "panel" else ChainJudge(spec.text, members)
+
+    async def _offline(self) -> OfflineJudge:
+        from scsafety.judge.offline_model import open_offline
+
+        if self._offline_judge is None:
+            self._offline_judge = await self._stack.enter_async_context(open_offline())
+        return self._offline_judge
 
     async def _target(self, model: str) -> ChatTarget:
         if model not in self._targets:

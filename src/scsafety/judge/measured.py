@@ -10,6 +10,7 @@ import msgspec
 from scsafety.files import write_whole
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from scsafety.judge.check import JudgeCheck
@@ -27,6 +28,15 @@ FIELDS = (
     "unjudged",
     "confusion",
 )
+
+
+WEAK_KAPPA = 0.4  # at most fair agreement (Landis and Koch, 1977): good for smoke tests only
+
+
+def is_weak(card: Mapping[str, Any]) -> bool:
+    """Whether the judge agrees too little with people, on real answers where these were taken apart, for a score to count."""
+    qwk = (card.get("by_origin", {}).get("real") or card).get("qwk")
+    return qwk is None or qwk < WEAK_KAPPA
 
 
 def card_of(check: JudgeCheck, *, measured_at: str) -> dict[str, Any]:

@@ -102,6 +102,11 @@ def models_of(spec: JudgeSpec) -> Iterator[str]:
         )
 
 
+def needs_offline(spec: JudgeSpec) -> bool:
+    """Whether `offline`, and with it the embedded model, has a part in this judge; a guard leaves 1 against 2 to it."""
+    return isinstance(spec, GuardSpec) or spec.text == "offline" or any(map(needs_offline, members_of(spec)))
+
+
 def members_of(spec: JudgeSpec) -> tuple[JudgeSpec, ...]:
     """The judges directly inside this one."""
     if isinstance(spec, ThinkingSpec | RepeatedSpec):

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from scsafety.errors import ConfigError
+from scsafety.judge.measured import is_weak
 from scsafety.metrics.paired import Difference, Paired, paired_differences
 from scsafety.records import Pair
 
@@ -159,6 +160,8 @@ def _notes(a: Summary, b: Summary) -> list[str]:
     notes += [f"{one.run} 不完整：未答 {one.unanswered}，未评 {one.unjudged}" for one in (a, b) if not one.complete]
     if a.judge.agreement is None:
         notes.append("评分员与人工标注的一致性尚未测定")
+    elif is_weak(a.judge.agreement):
+        notes.append("评分员与人工标注的一致性低，分数只供冒烟测试")
     return notes
 
 

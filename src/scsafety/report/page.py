@@ -15,6 +15,7 @@ import msgspec
 
 from scsafety import taxonomy
 from scsafety.files import write_whole
+from scsafety.judge.measured import is_weak
 from scsafety.metrics.interval import MIN_PAIRS, MIN_PAIRS_OF_ONE
 from scsafety.records import BenignLabel, DialogueKey, Item, Pair, Score, Side, Twin
 from scsafety.report.html import content_policy, environment, source
@@ -204,6 +205,7 @@ def render_page(summary: Summary, dialogues: Sequence[Dialogue]) -> str:
         "weakest": _weakest(summary),
         "counts": _counts(dialogues),
         "agreement": dict(_agreement(summary.judge.agreement or {})),
+        "judge_is_weak": is_weak(summary.judge.agreement or {}),
         "settings": list(_settings(msgspec.to_builtins(summary.settings))),
         "min_pairs": MIN_PAIRS,
         "min_pairs_of_one": MIN_PAIRS_OF_ONE,

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scsafety import taxonomy
+from scsafety.judge.measured import is_weak
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -66,7 +67,8 @@ def _agreement(measured: Mapping[str, Any] | None) -> str:
     recall = (real.get("unsafe") or {}).get("recall")
     figures = {"n": real.get("n"), "加权 kappa": real.get("qwk"), "不安全召回": recall}
     parts = [f"{k} {v:.2f}" if isinstance(v, float) else f"{k} {v}" for k, v in figures.items() if v is not None]
-    return f"：与人工标注（{'真实回答' if real is not measured else '全部'}）{'，'.join(parts)}"
+    weak = "，一致性低，分数只供冒烟测试" if is_weak(measured) else ""
+    return f"：与人工标注（{'真实回答' if real is not measured else '全部'}）{'，'.join(parts)}{weak}"
 
 
 def _boards(summary: Summary) -> Table:

@@ -1,0 +1,151 @@
+"""`judge-train`: from gold labels to the folder that `offline` is opened from. The adapter first, then its calibration."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from typing import TYPE_CHECKING, cast
+
+import msgspec
+import numpy as np
+
+from scsafety.errors import ConfigError
+from scsafety.files import write_whole
+from scsafety.judge.calibration import cascade_threshold, fit_weights
+from scsafety.judge.gold import gold_case, gold_hash
+from scsafety.judge.offline import ADAPTER, SETTINGS, Trained, features, softmax, write_prompt
+from scsafety.judge.offline_model import open_reader
+from scsafety.judge.training import Example, Recipe, TrainProgress, train_adapter
+from scsafety.metrics.agreement import count, figures
+from scsafety.records import Pair
+from scsafety.targets.models import embedded_model
+from scsafety.targets.truncated import first_layers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from scsafety.judge.gold import GoldRecord
+    from scsafety.records import Case, Item
+    from scsafety.targets.model_file import OnProgress
+
+BASE = "qwen2.5-coder-0.5b"
+N_CTX = 1_024
+WORK = "training"  # folder of checkpoints, gone at the end
+REAL_COUNTS = 3.0  # of a real answer in the calibration, against 1 of a written one: real answers decide
+FOLDS = 5
+
+
+class Made(msgspec.Struct, frozen=True, kw_only=True):
+    """What `judge-train` says at its end; the figures are on the dev split, each record calibrated without its own pair."""
+
+    folder: str
+    n_train: int
+    n_dev: int
+    epoch: int  # the one whose adapter was kept: highest kappa on dev
+    accuracy: float
+    cascade_threshold: float
+    decides: float  # share of the dev split on which it is that sure
+
+
+def make_judge(
+    records: Sequence[GoldRecord],
+    items: Mapping[str, Item],
+    folder: Path,
+    recipe: Recipe,
+    *,
+    on_progress: Callable[[TrainProgress], None] = lambda _: None,
+    on_pull: OnProgress | None = None,
+) -> Made:
+    """Trains on the split `train`, keeps the epoch that is best on `dev`, calibrates it there; `test` is not looked at.
+
+    Raises ConfigError where a split is missing or the extra `train` is not installed, MachineError for the model's file.
+    """
+    train = [record for record in records if record.split == "train"]
+    dev = [record for record in records if record.split == "dev"]
+    if not train or not dev:
+        raise ConfigError(
+            f"the gold labels have {len(train)} records to train on and {len(dev)} of split dev; both are needed"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    base = first_layers(embedded_model(BASE), recipe.layers, on_progress=on_pull)
+    examples = [Example(gold_case(record, items), record.score) for record in train]
+    try:
+        adapters = train_adapter(base, examples, recipe, folder / WORK, on_progress=on_progress)
+    except ImportError as error:
+        raise ConfigError(f"training needs more packages ({error}): pip install 'scsafety[train]'") from error
+
+    def digits_of(adapter: Path, cases: Sequence[Case]) -> NDArray[np.float64]:
+        return asyncio.run(ask(base, adapter, cases, on_progress))
+
+    cases = [gold_case(record, items) for record in dev]
+    found = [Calibration(digits_of(adapter, cases), dev) for adapter in adapters]
+    best = max(found, key=lambda one: one.kappa)
+    kept = adapters[found.index(best)]
+    bare = [msgspec.structs.replace(case, item=None) if isinstance(case.item, Pair) else case for case in cases]
+    both = Calibration(np.vstack([best.digits, digits_of(kept, bare)]), [*dev, *dev])
+    trained = Trained(
+        base=BASE,
+        layers=recipe.layers,
+        n_ctx=N_CTX,
+        weights=both.weights(),
+        cascade_threshold=best.threshold,
+        gold_hash=gold_hash([*train, *dev]),
+    )
+    shutil.copyfile(kept, folder / ADAPTER)
+    write_whole(folder / SETTINGS, msgspec.json.format(msgspec.json.encode(trained), indent=1))
+    shutil.rmtree(folder / WORK)
+    return Made(
+        folder=str(folder),
+        n_train=len(train),
+        n_dev=len(dev),
+        epoch=found.index(best) + 1,
+        accuracy=float(best.right.mean()),
+        cascade_threshold=best.threshold,
+        decides=float((best.sure >= best.threshold).mean()),
+    )
+
+
+class Calibration:
+    """One adapter's digits, (n, 3), on labelled answers; every figure is of records calibrated without their own pair."""
+
+    def __init__(self, digits: NDArray[np.float64], records: Sequence[GoldRecord]) -> None:
+        self.digits = digits
+        self._x, self._y = features(digits), np.array([record.score for record in records])
+        self._counts = np.array([REAL_COUNTS if record.origin == "real" else 1.0 for record in records])
+        p = held_out(self._x, self._y, self._counts, [record.cluster for record in records])
+        self.right: NDArray[np.bool_] = p.argmax(axis=1) == self._y
+        self.kappa = float(figures(count(self._y.tolist(), p.argmax(axis=1).tolist()))["qwk"])
+        self.sure: NDArray[np.float64] = p.max(axis=1)
+        self.threshold = cascade_threshold(self.sure, self.right)
+
+    def weights(self) -> list[list[float]]:
+        return cast("list[list[float]]", np.round(fit_weights(self._x, self._y, self._counts), 5).tolist())
+
+
+async def ask(
+    base: Path, adapter: Path | None, cases: Sequence[Case], on_progress: Callable[[TrainProgress], None]
+) -> NDArray[np.float64]:
+    """(n, 3) the digits' probabilities, from the very server that the judge will use."""
+    found = []
+    async with open_reader(base, adapter, n_ctx=N_CTX) as reader:
+        for k, case in enumerate(cases):
+            found.append(await reader.digits(write_prompt(case)))
+            on_progress(TrainProgress("calibration", k + 1, len(cases)))
+    return np.array(found)
+
+
+def held_out(
+    x: NDArray[np.float64], y: NDArray[np.int64], counts: NDArray[np.float64], clusters: Sequence[str]
+) -> NDArray[np.float64]:
+    """(n, 3) probabilities of each record, calibrated on the others: whole clusters in turn."""
+    names = sorted(set(clusters))
+    fold = np.array([names.index(name) % FOLDS for name in clusters])
+    p = np.zeros((len(y), 3))
+    for k in range(FOLDS):
+        here = fold == k
+        weights = fit_weights(x[~here], y[~here], counts[~here])
+        p[here] = softmax(np.hstack([x[here], np.ones((here.sum(), 1))]) @ weights.T)
+    return p
