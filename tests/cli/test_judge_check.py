@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from scsafety.judge.gold import load_gold
 from tests.program import PROGRAM, environment, scsafety
 from tests.scripted_server import ScriptedServer
 from tests.small_bank import pair, write_bank
@@ -180,20 +181,20 @@ def test_slices_are_by_round_origin_model_and_tag(tmp_path: Path) -> None:
 
 
 def test_what_was_measured_stands_beside_the_score_of_a_run(tmp_path: Path) -> None:
+    """What this machine measured holds over what was shipped."""
     bank = write_bank(tmp_path / "bank.jsonl", [pair(1)])
     home = {"SCSAFETY_HOME": str(tmp_path / "home")}
     run = ["--model", "openai-compatible/x", "--bank", str(bank), "--judge", "offline-fast"]
+    shipped = len([record for record in load_gold(split="test") if record.origin == "real"])
     with ScriptedServer() as server:
         before = scsafety("run", *run, "--base-url", server.base_url, "--name", "a", cwd=tmp_path, env=home)
         check(tmp_path, write_gold(tmp_path / "g.jsonl"), "--judge", "offline-fast")
         after = scsafety("run", *run, "--base-url", server.base_url, "--name", "b", cwd=tmp_path, env=home)
 
-    assert "尚未测定" in before.stdout
-    assert "尚未测定" not in after.stdout
+    assert f"与人工标注（真实回答）n {shipped}" in before.stdout
+    assert "一致性低，分数只供冒烟测试" in before.stdout
     assert "与人工标注" in after.stdout
-    summary = json.loads((tmp_path / "runs/b/summary.json").read_text(encoding="utf-8"))
-    assert summary["judge"]["agreement"]["n"] == 10
-    assert summary["judge"]["key"] == written(tmp_path)["judge_key"]
+    assert f"n {shipped}" not in after.stdout
 
 
 @pytest.mark.parametrize(
