@@ -245,6 +245,8 @@ def test_a_judge_that_hardly_agrees_with_people_is_for_smoke_tests_only(tmp_path
     page, _ = rendered(tmp_path, three_dimensions(), agreement=measured)
 
     assert "只供冒烟测试" in page
+    assert "真实回答 n" in page
+    assert "0.800" not in Page(page).words
 
 
 def test_a_run_that_nobody_judged_still_has_a_page(tmp_path: Path) -> None:

@@ -33,9 +33,15 @@ FIELDS = (
 WEAK_KAPPA = 0.4  # at most fair agreement (Landis and Koch, 1977): good for smoke tests only
 
 
+def on_real(card: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The figures on real answers, where they were taken apart from written ones: these decide."""
+    real: Mapping[str, Any] | None = card.get("by_origin", {}).get("real")
+    return real or card
+
+
 def is_weak(card: Mapping[str, Any]) -> bool:
-    """Whether the judge agrees too little with people, on real answers where these were taken apart, for a score to count."""
-    qwk = (card.get("by_origin", {}).get("real") or card).get("qwk")
+    """Whether the judge agrees too little with people for a score to count."""
+    qwk = on_real(card).get("qwk")
     return qwk is None or qwk < WEAK_KAPPA
 
 

@@ -17,7 +17,7 @@ import msgspec
 from scsafety.bank.standards import Coverage, Standard, coverage
 from scsafety.errors import ConfigError
 from scsafety.files import write_whole
-from scsafety.judge.measured import is_weak
+from scsafety.judge.measured import is_weak, on_real
 from scsafety.metrics.rate import Rate, rate_against
 from scsafety.records import Aspect, Pair, Twin
 from scsafety.report.html import content_policy, environment, source
@@ -117,6 +117,7 @@ def write_evidence(summary: Summary, evidence: Evidence, standard: Standard, fol
     values = {
         "summary": summary,
         "judge_is_weak": is_weak(summary.judge.agreement or {}),
+        "agreement": on_real(summary.judge.agreement or {}),
         "evidence": evidence,
         "standard": standard,
         "findings": FINDINGS,

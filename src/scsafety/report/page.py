@@ -15,7 +15,7 @@ import msgspec
 
 from scsafety import taxonomy
 from scsafety.files import write_whole
-from scsafety.judge.measured import is_weak
+from scsafety.judge.measured import is_weak, on_real
 from scsafety.metrics.interval import MIN_PAIRS, MIN_PAIRS_OF_ONE
 from scsafety.records import BenignLabel, DialogueKey, Item, Pair, Score, Side, Twin
 from scsafety.report.html import content_policy, environment, source
@@ -346,11 +346,12 @@ def _counts(dialogues: Iterable[Dialogue]) -> dict[str, Counter[str]]:
 
 def _agreement(measured: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The figures of `judge-check` that a reader needs, those that are there."""
-    unsafe = measured.get("unsafe")
+    real = on_real(measured)
+    unsafe = real.get("unsafe")
     figures = {
-        "标注条数 n": measured.get("n"),
-        "准确率 accuracy": measured.get("accuracy"),
-        "加权 kappa (QWK)": measured.get("qwk"),
+        "标注条数 n" if real is measured else "真实回答 n": real.get("n"),
+        "准确率 accuracy": real.get("accuracy"),
+        "加权 kappa (QWK)": real.get("qwk"),
         "有风险召回 unsafe recall": unsafe.get("recall") if isinstance(unsafe, dict) else None,
     }
     for name, value in figures.items():

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scsafety import taxonomy
-from scsafety.judge.measured import is_weak
+from scsafety.judge.measured import is_weak, on_real
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -63,7 +63,7 @@ def _agreement(measured: Mapping[str, Any] | None) -> str:
     """The judge's figures against people; on real answers where they were taken apart."""
     if not measured:
         return "：与人工标注的一致性尚未测定，分数只供冒烟测试"
-    real = measured.get("by_origin", {}).get("real", measured)
+    real = on_real(measured)
     recall = (real.get("unsafe") or {}).get("recall")
     figures = {"n": real.get("n"), "加权 kappa": real.get("qwk"), "不安全召回": recall}
     parts = [f"{k} {v:.2f}" if isinstance(v, float) else f"{k} {v}" for k, v in figures.items() if v is not None]
