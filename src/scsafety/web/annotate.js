@@ -20,7 +20,8 @@ let waiting = []; // labels that the server has not confirmed
 let done = []; // task and answer of each label of this sitting, for undo
 let skipped = [];
 let note = "";
-let sending = false;
+let sending = null; // the promise of what is on its way
+const given = new Map(); // every label of this sitting: a batch that the server made before it knew them is out of date
 let starved = false; // nothing to show until the connection is back
 let refused = false; // the token is wrong: nothing will help but the right link
 
@@ -108,11 +109,11 @@ function setNote(text) {
   $("note-box").hidden = true;
 }
 
-// Labels that wait on this machine hold over what the server knew when it sent the task.
+// What was labelled here holds over what the server knew when it sent the task.
 function overlay(task) {
-  for (const label of waiting) {
-    const answer = label.task === task.id && task.answers.find((one) => one.seq === label.seq);
-    if (answer) answer.mine = label.score;
+  for (const answer of task.answers) {
+    const key = `${task.id}/${answer.seq}`;
+    if (given.has(key)) answer.mine = given.get(key);
   }
   return task;
 }
@@ -141,21 +142,22 @@ async function next() {
   if (current && tasks.length < AHEAD && navigator.onLine) send().then(fetchAhead).catch(onError);
 }
 
-async function send() {
-  if (sending || !waiting.length) return;
-  sending = true;
-  const part = waiting.slice(0, 200);
-  try {
+// One at a time; whoever asks meanwhile waits for the same end: what is fetched next must know every label.
+function send() {
+  sending ??= sendAll().finally(() => { sending = null; });
+  return sending;
+}
+
+async function sendAll() {
+  while (waiting.length) {
+    const part = waiting.slice(0, 200);
     const found = await call("api/labels", { method: "POST", body: JSON.stringify({ labels: part }) });
     waiting = waiting.slice(part.length);
     keep();
     showProgress(found.progress);
     showSync();
     showProblem("");
-  } finally {
-    sending = false;
   }
-  if (waiting.length) await send();
 }
 
 function onError(error) {
@@ -168,6 +170,7 @@ function onError(error) {
 function push(task, answer, score) {
   const last = waiting.length ? waiting[waiting.length - 1].at : 0;
   waiting.push({ task: task.id, seq: answer.seq, score, at: Math.max(Date.now(), last + 1), note });
+  given.set(`${task.id}/${answer.seq}`, score);
   answer.mine = score;
   keep();
   showSync(!navigator.onLine);
@@ -237,6 +240,7 @@ async function start() {
   }
   key = `scsafety ${me.run} ${me.annotator}`;
   waiting = JSON.parse(localStorage.getItem(key) || "[]");
+  for (const label of waiting) given.set(`${label.task}/${label.seq}`, label.score);
   $("run").textContent = me.run;
   $("who").textContent = me.annotator;
   $("rubric").textContent = me.rubric;
