@@ -20,18 +20,14 @@ RIDGE = 15.0  # chosen on the dev split by cross-validation, as is the weight of
 def fit_weights(
     x: NDArray[np.float64], y: NDArray[np.int64], counts: NDArray[np.float64], *, ridge: float = RIDGE
 ) -> NDArray[np.float64]:
-    """(3, d + 1) weights, the constant last, from features (n, d) and scores (n,); counts: (n,) how much each record counts.
+    """(3, 4) weights, the constant last, from log-probabilities (n, 3) and scores (n,); counts: (n,) how much each record counts.
 
-    The ridge draws towards the digits' own log-probabilities, the first three features, and not towards zero: with few
-    labels the model's word stands.
+    The ridge draws towards the digits' own log-probabilities and not towards zero: with few labels the model's word stands.
     """
     from scipy.optimize import minimize
 
-    mean, scale = x.mean(axis=0), np.maximum(x.std(axis=0), 1e-6)
-    scale[:SCORES], mean[:SCORES] = 1.0, 0.0
-    inputs = np.hstack([(x - mean) / scale, np.ones((len(x), 1))])
-    start = np.zeros((SCORES, inputs.shape[1]))
-    start[:, :SCORES] = np.eye(SCORES)
+    inputs = np.hstack([x, np.ones((len(x), 1))])
+    start = np.eye(SCORES, SCORES + 1)
     wanted = np.eye(SCORES)[y]
 
     def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
@@ -43,10 +39,8 @@ def fit_weights(
         gradient = (counts[:, None] * (np.exp(log_p) - wanted)).T @ inputs + 2 * ridge * away
         return float(-(counts[:, None] * wanted * log_p).sum() + ridge * (away**2).sum()), gradient.ravel()
 
-    found = minimize(loss, start.ravel(), jac=True, method="L-BFGS-B").x.reshape(start.shape)
-    found[:, :-1] /= scale
-    found[:, -1] -= found[:, :-1] @ mean
-    return np.asarray(found, dtype=np.float64)
+    found = minimize(loss, start.ravel(), jac=True, method="L-BFGS-B").x
+    return np.asarray(found, dtype=np.float64).reshape(start.shape)
 
 
 def cascade_threshold(

@@ -147,5 +147,5 @@ def held_out(
     for k in range(FOLDS):
         here = fold == k
         weights = fit_weights(x[~here], y[~here], counts[~here])
-        p[here] = softmax(np.hstack([x[here], np.ones((here.sum(), 1))]) @ weights.T)
+        p[here] = softmax(x[here] @ weights[:, :-1].T + weights[:, -1])
     return p

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -31,6 +31,7 @@ LAYER_OF = {  # of a module in transformers: its tensor in a GGUF file
     "down_proj": "ffn_down",
 }
 CHECKPOINT = "checkpoint.safetensors"
+T = TypeVar("T")
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,7 +89,9 @@ def train_adapter(
     start = learner.load(folder / CHECKPOINT)
     n_steps: int | None = None
     for epoch, chosen in enumerate(shown):
-        steps = learner.shuffled(chosen, recipe.batch_tokens, drawn)
+        steps = learner.shuffled(
+            chosen, recipe.batch_tokens, drawn
+        )  # also of a done epoch: the next one's order hangs on it
         n_steps = n_steps or len(steps)
         if epoch < start:
             continue
@@ -108,6 +111,19 @@ def _shown(examples: Sequence[Example], recipe: Recipe, drawn: random.Random) ->
         msgspec.structs.replace(e.case, item=None) if hide else e.case for e, hide in zip(examples, bare, strict=True)
     ]
     return [(write_prompt(case), e.score) for case, e in zip(cases, examples, strict=True)]
+
+
+def _packed(these: Sequence[T], length: Callable[[T], int], n_tokens: int) -> list[list[T]]:
+    """In their order, as many to a batch as fit into `n_tokens` with each padded to the longest."""
+    found: list[list[T]] = []
+    longest = 0
+    for one in these:
+        longest = max(longest, length(one))
+        if not found or (len(found[-1]) + 1) * longest > n_tokens:
+            found.append([])
+            longest = length(one)
+        found[-1].append(one)
+    return found
 
 
 def _rate(step: int, total: int, peak: float) -> float:
@@ -160,12 +176,7 @@ class _Learner:
 
     def batches(self, prompts: Sequence[str], n_tokens: int) -> list[list[str]]:
         """Of about one length each, at most `n_tokens` with the padding."""
-        found: list[list[str]] = []
-        for prompt in sorted(prompts, key=self.length):
-            if not found or (len(found[-1]) + 1) * self.length(prompt) > n_tokens:
-                found.append([])
-            found[-1].append(prompt)
-        return found
+        return _packed(sorted(prompts, key=self.length), self.length, n_tokens)
 
     def remember(self, prompts: Sequence[str]) -> None:
         torch = self.torch
@@ -195,14 +206,7 @@ class _Learner:
     ) -> list[list[tuple[str, int]]]:
         """Batches of about one length, mixed anew: lengths count with a little noise."""
         noisy = sorted(chosen, key=lambda one: self.length(one[0]) + drawn.uniform(0, 25))
-        found: list[list[tuple[str, int]]] = []
-        longest = 0
-        for one in noisy:
-            longest = max(longest, self.length(one[0]))
-            if not found or (len(found[-1]) + 1) * longest > n_tokens:
-                found.append([])
-                longest = self.length(one[0])
-            found[-1].append(one)
+        found = _packed(noisy, lambda one: self.length(one[0]), n_tokens)
         drawn.shuffle(found)
         return found
 

@@ -13,6 +13,7 @@ import numpy as np
 from scsafety.errors import ConfigError
 from scsafety.judge.measured import is_weak
 from scsafety.metrics.paired import Difference, Paired, paired_differences
+from scsafety.metrics.score import ScoreTable, boards
 from scsafety.records import Pair
 
 if TYPE_CHECKING:
@@ -113,8 +114,6 @@ def _means(store: Store, summary: Summary) -> dict[str, list[float]]:
 
 
 def _score(pairs: list[str], subs: list[str], scores: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> float:
-    from scsafety.metrics.score import ScoreTable, boards
-
     return boards(ScoreTable(pairs, subs, scores)).overall
 
 

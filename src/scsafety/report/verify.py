@@ -7,6 +7,7 @@ rewrites store and summary together.
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,7 +15,7 @@ import msgspec
 from scsafety.records import Pair, content_hash, selection_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from scsafety.records import Item
@@ -31,25 +32,21 @@ def verify_run(store: Store, summary: Summary, summary_file: Path) -> list[str]:
 
     Raises StoreError where the store cannot be read at all.
     """
-    found: list[str] = []
-    for line in (
-        *_of_items(store, summary),
-        *_of_turns(store),
-        *_of_verdicts(store),
-        *_of_summary(summary, summary_file),
-    ):
-        found.append(line)
-        if len(found) == MAX_FOUND:
-            found.append("and more")
-            break
-    return found
+    items, turns = store.items(), list(store.turns())
+    checks = (
+        _of_items(store, items, summary),
+        _of_turns(items, turns),
+        _of_verdicts(store, turns),
+        _of_summary(summary, summary_file),
+    )
+    found = list(islice(chain.from_iterable(checks), MAX_FOUND))
+    return [*found, "and more"] if len(found) == MAX_FOUND else found
 
 
-def _of_items(store: Store, summary: Summary) -> Iterator[str]:
+def _of_items(store: Store, items: Sequence[Item], summary: Summary) -> Iterator[str]:
     problem = store.integrity()
     if problem is not None:
         yield f"run.db: {problem}"
-    items = store.items()
     stored = store.content_hashes()
     for item in items:
         if content_hash(item) != stored[item.id]:
@@ -58,14 +55,14 @@ def _of_items(store: Store, summary: Summary) -> Iterator[str]:
         yield "the items are not those that the run selected (their hash differs)"
 
 
-def _of_turns(store: Store) -> Iterator[str]:
+def _of_turns(items: Sequence[Item], turns: Sequence[StoredTurn]) -> Iterator[str]:
     """Whether each turn asked what the item says, behind the conversation that went before."""
-    items = {item.id: item for item in store.items()}
+    by_id = {item.id: item for item in items}
     dialogues: defaultdict[Any, list[StoredTurn]] = defaultdict(list)
-    for stored in store.turns():
+    for stored in turns:
         dialogues[stored.key].append(stored)
     for key, held in dialogues.items():
-        item = items.get(key.item_id)
+        item = by_id.get(key.item_id)
         if item is None:
             yield f"{key.item_id}: a dialogue about an item that is not in the run"
             continue
@@ -92,8 +89,8 @@ def _of_fixed(item: Item, held: list[StoredTurn]) -> Iterator[str]:
         said.append(reply.content if reply is not None and not reply.blocked and reply.content.strip() else "")
 
 
-def _of_verdicts(store: Store) -> Iterator[str]:
-    answered = {(stored.key, stored.turn.seq) for stored in store.turns() if stored.turn.reply is not None}
+def _of_verdicts(store: Store, turns: Sequence[StoredTurn]) -> Iterator[str]:
+    answered = {(stored.key, stored.turn.seq) for stored in turns if stored.turn.reply is not None}
     if sum(primary for _, primary in store.judges()) > 1:
         yield "more than one judge is primary"
     for card, _ in store.judges():

@@ -119,7 +119,7 @@ def pull(
         finally:
             lock.release()
     except OSError as error:
-        raise _disk_error(error, file.path.parent) from error
+        raise disk_error(error, file.path.parent) from error
 
 
 def _fetch(
@@ -175,7 +175,7 @@ def _take(source: Path, file: ModelFile, report: Report) -> Path:
         fresh.unlink(missing_ok=True)
 
 
-def _disk_error(error: OSError, folder: Path) -> MachineError:
+def disk_error(error: OSError, folder: Path) -> MachineError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return MachineError(f"the disk is full at {folder}: {MAKE_ROOM}; what has arrived is kept")
     return MachineError(

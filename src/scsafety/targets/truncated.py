@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from scsafety.errors import MachineError
-from scsafety.targets.models import cache_dir, pull
+from scsafety.targets.models import cache_dir, disk_error, pull
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,9 +46,7 @@ def first_layers(
                 cut(source, fresh, n_layers)
                 fresh.replace(path)
     except OSError as error:
-        raise MachineError(
-            f"cannot write {path} ({error.strerror or error}): make room there, or set SCSAFETY_HOME to another folder"
-        ) from error
+        raise disk_error(error, path.parent) from error
     finally:
         fresh.unlink(missing_ok=True)
     return path
@@ -62,8 +59,7 @@ def cut(source: Path, out: Path, n_layers: int) -> None:
     from gguf.quants import dequantize, quantize
 
     reader = GGUFReader(source)
-    field = reader.fields["general.architecture"]
-    architecture = str(field.contents())
+    architecture = str(reader.fields["general.architecture"].contents())
     writer = GGUFWriter(out, architecture)
     for field in reader.fields.values():
         if field.name.startswith("GGUF.") or field.name == "general.architecture":
@@ -72,11 +68,10 @@ def cut(source: Path, out: Path, n_layers: int) -> None:
         writer.add_key_value(field.name, value, field.types[0], field.types[-1] if len(field.types) > 1 else None)
     target = GGMLQuantizationType[QUANTISATION]
     for tensor in reader.tensors:
-        block, _, rest = tensor.name.removeprefix("blk.").partition(".")
-        if tensor.name.startswith("blk.") and rest and int(block) >= n_layers:
+        layer = int(tensor.name.split(".")[1]) if tensor.name.startswith("blk.") else None
+        if layer is not None and layer >= n_layers:
             continue
-        kept = not tensor.name.startswith("blk.")  # embedding and head
-        if kept or tensor.data.dtype == np.float32:  # norms and biases
+        if layer is None or tensor.data.dtype == np.float32:  # embedding and head; norms and biases
             writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
         else:
             weights = quantize(dequantize(tensor.data, tensor.tensor_type), target)

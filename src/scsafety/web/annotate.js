@@ -5,6 +5,7 @@
 const AHEAD = 8; // tasks kept on this machine before more are fetched
 
 const $ = (id) => document.getElementById(id);
+const placeOf = (task, seq) => `${task}/${seq}`; // an answer, as a key
 const token = location.hash.slice(1) || sessionStorage.getItem("scsafety-token") || "";
 if (token) {
   sessionStorage.setItem("scsafety-token", token);
@@ -112,8 +113,8 @@ function setNote(text) {
 // What was labelled here holds over what the server knew when it sent the task.
 function overlay(task) {
   for (const answer of task.answers) {
-    const key = `${task.id}/${answer.seq}`;
-    if (given.has(key)) answer.mine = given.get(key);
+    const place = placeOf(task.id, answer.seq);
+    if (given.has(place)) answer.mine = given.get(place);
   }
   return task;
 }
@@ -170,7 +171,7 @@ function onError(error) {
 function push(task, answer, score) {
   const last = waiting.length ? waiting[waiting.length - 1].at : 0;
   waiting.push({ task: task.id, seq: answer.seq, score, at: Math.max(Date.now(), last + 1), note });
-  given.set(`${task.id}/${answer.seq}`, score);
+  given.set(placeOf(task.id, answer.seq), score);
   answer.mine = score;
   keep();
   showSync(!navigator.onLine);
@@ -240,7 +241,7 @@ async function start() {
   }
   key = `scsafety ${me.run} ${me.annotator}`;
   waiting = JSON.parse(localStorage.getItem(key) || "[]");
-  for (const label of waiting) given.set(`${label.task}/${label.seq}`, label.score);
+  for (const label of waiting) given.set(placeOf(label.task, label.seq), label.score);
   $("run").textContent = me.run;
   $("who").textContent = me.annotator;
   $("rubric").textContent = me.rubric;
