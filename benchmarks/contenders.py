@@ -1,0 +1,169 @@
+"""The contenders of `engine.py`, each in a process of its own: `contenders.py NAME URL IN_FLIGHT WORK N_PAIRS`.
+
+Each prints one line of JSON: CPU seconds of the measured part and peak memory. None imports what another one needs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ANSWER_MARK = "@@ANSWER@@"
+Messages = list[dict[str, str]]
+BEGUN = {"cpu_s": 0.0}
+
+
+def begin() -> None:
+    """What was imported and prepared before is not measured."""
+    BEGUN["cpu_s"] = time.process_time()
+
+
+def judge_messages(template: Messages, answer: str) -> Messages:
+    return [{**message, "content": message["content"].replace(ANSWER_MARK, answer)} for message in template]
+
+
+async def hold(pair: dict[str, Any], ask: Any) -> None:
+    """The two rounds of a pair, each answer judged; `ask(messages)` gives the answer's text."""
+    talk: Messages = []
+    for prompt, template in zip((pair["question"], pair["follow_up"]), pair["judge"], strict=True):
+        talk.append({"role": "user", "content": prompt})
+        answer = await ask(talk)
+        await ask(judge_messages(template, answer))
+        talk.append({"role": "assistant", "content": answer})
+
+
+async def hold_all(pairs: list[dict[str, Any]], in_flight: int, ask: Any) -> None:
+    todo = iter(pairs)
+
+    async def worker() -> None:
+        for pair in todo:
+            await hold(pair, ask)
+
+    await asyncio.gather(*(worker() for _ in range(in_flight)))
+
+
+def bare_aiohttp(url: str, in_flight: int, pairs: list[dict[str, Any]]) -> None:
+    import aiohttp
+
+    async def main() -> None:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+
+            async def ask(messages: Messages) -> str:
+                body = json.dumps({"model": "bench", "messages": messages}, ensure_ascii=False).encode()
+                headers = {"Content-Type": "application/json"}
+                async with session.post(f"{url}/v1/chat/completions", data=body, headers=headers) as response:
+                    return str(json.loads(await response.read())["choices"][0]["message"]["content"])
+
+            await hold_all(pairs, in_flight, ask)
+
+    begin()
+    asyncio.run(main())
+
+
+def openai_sdk(url: str, in_flight: int, pairs: list[dict[str, Any]]) -> None:
+    from openai import AsyncOpenAI
+
+    async def main() -> None:
+        client = AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+
+        async def ask(messages: Any) -> str:
+            reply = await client.chat.completions.create(model="bench", messages=messages)
+            return reply.choices[0].message.content or ""
+
+        await hold_all(pairs, in_flight, ask)
+
+    asyncio.run(main())
+
+
+def scsafety(url: str, in_flight: int, pairs: list[dict[str, Any]]) -> None:
+    """A whole sitting: half of the calls in flight for the target, half for the judge."""
+    from scsafety import api
+    from scsafety.engine.settings import Policy
+    from scsafety.engine.sitting import Watch, drive, hold_sitting
+    from scsafety.store import Store
+
+    policy = Policy(concurrency=in_flight // 2, judge_concurrency=in_flight // 2)
+    with tempfile.TemporaryDirectory() as folder:
+        n_bank = len({pair["question"] for pair in pairs})
+        planned = api.plan(
+            "openai-compatible/bench", base_url=f"{url}/v1", judge="openai-compatible/judge", judge_base_url=f"{url}/v1",
+            benign=False, epochs=len(pairs) // n_bank, out=folder,
+        )  # fmt: skip
+        with Store.create(planned.folder / "run.db", {}, planned.items[:n_bank]) as store:
+            begin()
+            drive(hold_sitting(store, planned.settings, policy, Watch()), store)
+
+
+def inspect_ai(url: str, in_flight: int, pairs: list[dict[str, Any]]) -> None:
+    """Its own task: a solver that asks both rounds, a scorer that asks the judge about each."""
+    os.environ |= {"BENCH_API_KEY": "none", "BENCH_BASE_URL": f"{url}/v1", "INSPECT_TELEMETRY": "0"}
+    from inspect_ai import Task, eval  # noqa: A004 (its name)
+    from inspect_ai.dataset import MemoryDataset, Sample
+    from inspect_ai.model import ChatMessageUser, GenerateConfig, get_model
+    from inspect_ai.scorer import Score, mean, scorer
+    from inspect_ai.solver import solver
+
+    @solver
+    def two_rounds() -> Any:
+        async def solve(state: Any, generate: Any) -> Any:
+            state = await generate(state)
+            state.metadata["answers"] = [state.output.completion]
+            state.messages.append(ChatMessageUser(content=state.metadata["follow_up"]))
+            state = await generate(state)
+            state.metadata["answers"].append(state.output.completion)
+            return state
+
+        return solve
+
+    @scorer(metrics=[mean()])
+    def judged() -> Any:
+        judge = get_model("openai-api/bench/judge", config=GenerateConfig(max_connections=in_flight // 2))
+
+        async def score(state: Any, target: Any) -> Any:  # noqa: ARG001 (its signature)
+            total = 0
+            for template, answer in zip(state.metadata["judge"], state.metadata["answers"], strict=True):
+                system, user = judge_messages(template, answer)
+                reply = await judge.generate(f"{system['content']}\n\n{user['content']}")
+                total += json.loads(reply.completion)["score"]
+            return Score(value=total)
+
+        return score
+
+    samples = [Sample(input=p["question"], metadata={"follow_up": p["follow_up"], "judge": p["judge"]}) for p in pairs]
+    with tempfile.TemporaryDirectory() as folder:
+        begin()
+        logs = eval(
+            Task(dataset=MemoryDataset(samples), solver=two_rounds(), scorer=judged()),
+            model="openai-api/bench/bench", max_connections=in_flight // 2, max_samples=in_flight, log_dir=folder, display="none",
+        )  # fmt: skip
+        if logs[0].status != "success":
+            raise SystemExit(f"Inspect AI ended with {logs[0].status}: {logs[0].error}")
+
+
+CONTENDERS = {
+    "bare aiohttp": bare_aiohttp,
+    "scsafety": scsafety,
+    "openai SDK": openai_sdk,
+    "Inspect AI": inspect_ai,
+}
+
+
+def main() -> None:
+    name, url, in_flight, work, n_pairs = sys.argv[1:]
+    bank = json.loads(Path(work).read_text(encoding="utf-8"))
+    epochs = -(-int(n_pairs) // len(bank))
+    pairs = bank[: int(n_pairs) // epochs] * epochs
+    CONTENDERS[name](url, int(in_flight), pairs)
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"cpu_s": time.process_time() - BEGUN["cpu_s"], "peak_mb": peak_mb}))
+
+
+if __name__ == "__main__":
+    main()
