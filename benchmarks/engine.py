@@ -44,7 +44,9 @@ def write_work(path: Path) -> None:
             Case(item=item, round=1, history=(), question=item.question, answer=ANSWER_MARK),
             Case(item=item, round=2, history=history, question=item.follow_up, answer=ANSWER_MARK),
         )
-        prompts = [[{"role": m.role, "content": m.content} for m in rubric.write_prompt(c, nonce="0" * 16)] for c in cases]
+        prompts = [
+            [{"role": m.role, "content": m.content} for m in rubric.write_prompt(c, nonce="0" * 16)] for c in cases
+        ]
         work.append({"question": item.question, "follow_up": item.follow_up, "judge": prompts})
     path.write_text(json.dumps(work, ensure_ascii=False), encoding="utf-8")
 
@@ -82,8 +84,12 @@ def main() -> None:
         for in_flight in given.in_flight:
             ideal = in_flight / given.latency
             n_pairs = round(given.seconds * ideal / CALLS_A_PAIR)
-            print(f"\n{in_flight} in flight, {given.latency * 1000:g} ms: the ideal is {ideal:,.0f} calls/s; medians of {given.runs} runs")
-            print(f"{'':16}{'calls/s':>9}{'of ideal':>10}{'CPU ms/call':>13}{'peak MB':>9}{'in flight':>11}{'pairs':>8}{'spread':>16}")
+            print(
+                f"\n{in_flight} in flight, {given.latency * 1000:g} ms: the ideal is {ideal:,.0f} calls/s; medians of {given.runs} runs"
+            )
+            print(
+                f"{'':16}{'calls/s':>9}{'of ideal':>10}{'CPU ms/call':>13}{'peak MB':>9}{'in flight':>11}{'pairs':>8}{'spread':>16}"
+            )
             ours = 0.0
             rows: dict[str, list[dict[str, Any]]] = {}
             for _ in range(given.runs):
@@ -96,7 +102,12 @@ def main() -> None:
                     stats = endpoint.stats()
                     if stats.calls < 0.9 * CALLS_A_PAIR * pairs:
                         raise SystemExit(f"{name} made {stats.calls} calls of {CALLS_A_PAIR * pairs}")
-                    found |= {"rate": stats.calls_a_second, "calls": stats.calls, "most": stats.most_in_flight, "pairs": pairs}
+                    found |= {
+                        "rate": stats.calls_a_second,
+                        "calls": stats.calls,
+                        "most": stats.most_in_flight,
+                        "pairs": pairs,
+                    }
                     rows.setdefault(name, []).append(found)
             for name, found_rows in rows.items():
                 rates = [row["rate"] for row in found_rows]

@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -321,12 +322,21 @@ def rehearse(out: Path) -> int:
 
 
 def finish(store: Store, folder: Path) -> RunResult:
-    """Write `summary.json` and `report/index.html` from what the store holds."""
-    from scsafety.report.page import write_report
+    """Write `summary.json` and `report/index.html` from what the store holds; where both are of just this, they stay."""
+    from scsafety.report.page import PAGE, write_report
 
+    measured, path, page = known_cards(checks_dir()), folder / "summary.json", folder / "report" / PAGE
+    basis = msgspec.json.encode((version("scsafety"), store.state(), measured, load_prices()), order="sorted")
+    if path.is_file() and page.is_file():
+        written = path.read_bytes()
+        if store.meta("reported") == hashlib.sha256(basis + written).hexdigest():
+            return RunResult(folder=folder, summary=msgspec.json.decode(written, type=Summary), report=page)
     summary = _summary(store, settings_of(store), folder)
-    write_whole(folder / "summary.json", msgspec.json.format(msgspec.json.encode(summary), indent=2))
-    return RunResult(folder=folder, summary=summary, report=write_report(store, summary, folder / "report"))
+    written = msgspec.json.format(msgspec.json.encode(summary), indent=2)
+    write_whole(path, written)
+    write_report(store, summary, page.parent)
+    store.set_meta("reported", hashlib.sha256(basis + written).hexdigest())
+    return RunResult(folder=folder, summary=summary, report=page)
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -364,7 +374,7 @@ def write_standard_evidence(run: Run, standard: str, folder: Path, *, seed: int 
     found = standard_named(standard)
     with run.open() as store:
         built_in = load_bank()
-        bank = built_in.items if built_in.hash == run.settings.bank.hash else store.items()
+        bank = built_in.items if built_in.hash == run.settings.bank.hash else tuple(store.items())
         evidence = assess(store, found, bank, seed=seed)
     return write_evidence(run.summary, evidence, found, folder)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
 from filelock import FileLock, Timeout
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 BUSY_TIMEOUT_S = 5.0
+ROWS_AT_ONCE = 200
 QUICK_CHECK_BYTES = 64 * 2**20  # a larger store is checked as it is read
 
 
@@ -120,6 +121,26 @@ class StoredVerdict(msgspec.Struct, frozen=True):
     seq: int
     round: int | None
     verdict: Verdict
+
+
+class Outline(NamedTuple):
+    """What a count needs of a kept turn."""
+
+    item_id: str
+    epoch: int
+    round: int | None
+    answered: int  # 0 or 1; a block is an answer
+    blocked: Side | None
+    finish_reason: str | None
+    created_at: str
+
+
+class Tally(msgspec.Struct, frozen=True):
+    answered: int  # kept turns with an answer, blocked ones included
+    blocked: int
+    judged: int  # of them, those with a verdict
+    scored: int  # of those, the ones with a score, which those of pairs have
+    score_sum: int
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -299,11 +320,22 @@ class Store:
         row = self._one("SELECT value FROM meta WHERE key = ?", key)
         return str(row[0]) if row else None
 
-    def items(self) -> list[Item]:
+    def items(self) -> Iterator[Item]:
         """The frozen items in the order in which they are asked."""
-        rows = self._rows("SELECT kind, json FROM item WHERE kind IN ('pair', 'benign') ORDER BY position")
-        types: dict[str, type[Item]] = {"pair": Pair, "benign": Twin}
-        return [msgspec.json.decode(text, type=types[kind]) for kind, text in rows]
+        rows = self._stream("SELECT kind, json FROM item WHERE kind IN ('pair', 'benign') ORDER BY position")
+        return (_item(*row) for row in rows)
+
+    def item(self, item_id: str) -> Item:
+        """One of them. Raises KeyError."""
+        row = self._one("SELECT kind, json FROM item WHERE item_id = ?", item_id)
+        if row is None:
+            raise KeyError(item_id)
+        return _item(*row)
+
+    def item_ids(self) -> list[str]:
+        return [
+            row[0] for row in self._rows("SELECT item_id FROM item WHERE kind IN ('pair', 'benign') ORDER BY position")
+        ]
 
     def content_hashes(self) -> dict[str, str]:
         return dict(self._rows("SELECT item_id, content_hash FROM item ORDER BY position"))
@@ -313,10 +345,11 @@ class Store:
         rows = self._rows("SELECT item_id, epoch, strategy, attempt FROM dialogue WHERE status IN ('done', 'skipped')")
         return {DialogueKey(*row) for row in rows}
 
-    def turns(self, item_id: str | None = None) -> Iterator[StoredTurn]:
-        """Kept turns, errors included, dialogue by dialogue."""
-        where = "AND d.item_id = ?" if item_id else ""
-        rows = self._rows(
+    def turns(self, item_id: str | None = None, *, unfinished: bool = False) -> Iterator[StoredTurn]:
+        """Kept turns, errors included, dialogue by dialogue. unfinished: only of dialogues that have something left to ask."""
+        where = "AND d.item_id = ? " if item_id else ""
+        where += "AND d.status NOT IN ('done', 'skipped')" if unfinished else ""
+        rows = self._stream(
             "SELECT d.item_id, d.epoch, d.strategy, d.attempt, e.seq, e.round, e.messages, e.answer, e.reasoning, "
             "e.finish_reason, e.blocked, e.latency_s, e.prompt_tokens, e.completion_tokens, e.attempts, e.error, e.created_at "
             "FROM exchange e JOIN dialogue d USING (dialogue_id) JOIN item i USING (item_id) "
@@ -336,15 +369,56 @@ class Store:
         )
         return [(DialogueKey(*row[:4]), row[4]) for row in rows]
 
-    def verdicts(self, judge_key: str) -> list[StoredVerdict]:
+    def outlines(self) -> Iterator[Outline]:
+        """Every kept turn without its texts, in no order."""
+        rows = self._stream(
+            "SELECT item_id, epoch, round, answer IS NOT NULL, blocked, finish_reason, created_at FROM kept_exchange"
+        )
+        return (Outline(*row) for row in rows)
+
+    def turn(self, key: DialogueKey, seq: int) -> Turn:
+        """One kept turn. Raises KeyError."""
+        for stored in self.turns(key.item_id):
+            if (stored.key, stored.turn.seq) == (key, seq):
+                return stored.turn
+        raise KeyError(key, seq)
+
+    def verdicts(self, judge_key: str, item_id: str | None = None) -> Iterator[StoredVerdict]:
         """The last verdict of this judge on each kept turn, unjudged ones included."""
-        rows = self._rows(
+        rows = self._stream(
             "SELECT d.item_id, d.epoch, d.strategy, d.attempt, e.seq, e.round, v.score, v.label, v.reason, v.confidence, "
             "v.error, v.raw, v.repeat, v.created_at FROM last_verdict v JOIN exchange e USING (exchange_id) "
-            "JOIN dialogue d USING (dialogue_id) WHERE e.kept AND v.judge_key = ?",
+            f"JOIN dialogue d USING (dialogue_id) WHERE e.kept AND v.judge_key = ? {'AND d.item_id = ?' if item_id else ''}",
+            judge_key,
+            *([item_id] if item_id else []),
+        )
+        return (_verdict(row) for row in rows)
+
+    def tally(self, judge_key: str) -> Tally:
+        """How far the run is under this judge."""
+        turns = self._one("SELECT count(*), count(blocked) FROM exchange WHERE kept AND answer IS NOT NULL")
+        verdicts = self._one(
+            "SELECT count(*), count(score), coalesce(sum(score), 0) FROM last_verdict JOIN exchange USING (exchange_id) "
+            "WHERE kept AND judge_key = ? AND (score IS NOT NULL OR label IS NOT NULL)",
             judge_key,
         )
-        return [_verdict(row) for row in rows]
+        return Tally(*(turns or (0, 0)), *(verdicts or (0, 0, 0)))
+
+    def n_epochs(self) -> int:
+        """The highest epoch of which a dialogue is stored."""
+        row = self._one("SELECT max(epoch) FROM dialogue")
+        return int(row[0] or 0) if row else 0
+
+    def state(self) -> str:
+        """A short text that is another one as soon as an answer, a verdict or the primary judge is."""
+        row = self._one(
+            "SELECT (SELECT count(*) FROM exchange WHERE answer IS NOT NULL), "
+            "(SELECT coalesce(max(exchange_id), 0) FROM exchange), "
+            "(SELECT count(*) FROM verdict WHERE score IS NOT NULL OR label IS NOT NULL), "
+            "(SELECT coalesce(max(verdict_id), 0) FROM verdict), (SELECT coalesce(max(call_id), 0) FROM call), "
+            "(SELECT group_concat(judge_key) FROM judge WHERE primary_judge)"
+        )
+        return " ".join(map(str, row or ()))
 
     def judges(self) -> list[tuple[JudgeCard, bool]]:
         """Every judge of the run, and whether it is the primary one."""
@@ -382,6 +456,21 @@ class Store:
         self.flush()
         with _explained(self.path):
             return self._db.execute(sql, parameters).fetchall()
+
+    def _stream(self, sql: str, *parameters: object) -> Iterator[tuple[Any, ...]]:
+        """The rows one after the other, so that a large run need not fit into memory; asked when it is called, not later."""
+        self.flush()
+        with _explained(self.path):
+            cursor = self._db.execute(sql, parameters)
+        return self._fetched(cursor)
+
+    def _fetched(self, cursor: sqlite3.Cursor) -> Iterator[tuple[Any, ...]]:
+        while True:
+            with _explained(self.path):
+                rows = cursor.fetchmany(ROWS_AT_ONCE)
+            if not rows:
+                return
+            yield from rows
 
     def _one(self, sql: str, *parameters: object) -> tuple[Any, ...] | None:
         rows = self._rows(sql, *parameters)
@@ -504,6 +593,10 @@ def _text(value: str | None) -> str | None:
     if value is None or value.isascii():
         return value
     return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _item(kind: str, text: str) -> Item:
+    return msgspec.json.decode(text, type=Pair) if kind == "pair" else msgspec.json.decode(text, type=Twin)
 
 
 def _card(row: tuple[Any, ...]) -> JudgeCard:

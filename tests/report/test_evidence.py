@@ -38,7 +38,7 @@ def held(n: int, *, unsafe: int = 0, refuse: bool = True, refused_twins: int = 0
 
 def assessed(tmp_path: Path, dialogues: list[Any], *, seed: int = 0) -> Evidence:
     with built_run(tmp_path / "run.db", dialogues) as (store, _):
-        return assess(store, STANDARD, store.items(), seed=seed)
+        return assess(store, STANDARD, list(store.items()), seed=seed)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_the_files_hold_what_an_assessor_hands_in(tmp_path: Path) -> None:
 
 def test_a_standard_without_thresholds_is_refused_with_what_shows_it(tmp_path: Path) -> None:
     with built_run(tmp_path / "r" / "run.db", held(2)) as (store, _), pytest.raises(ConfigError, match="bank stats"):
-        assess(store, standard_named("ailuminate"), store.items())
+        assess(store, standard_named("ailuminate"), list(store.items()))
 
 
 @pytest.mark.browser

@@ -118,7 +118,7 @@ def test_a_contract_view_has_exactly_the_columns_of_the_contract(store: Store, v
 
 
 def test_items_come_back_equal_and_in_the_order_in_which_they_are_asked(store: Store) -> None:
-    assert store.items() == [PAIR, TWIN]
+    assert list(store.items()) == [PAIR, TWIN]
     assert store.query("SELECT kind, dimension, sub_dimension, position FROM item ORDER BY position") == [
         ("pair", "traditional", "property_privacy", 0),
         ("benign", "traditional", "property_privacy", 1),
@@ -256,7 +256,7 @@ def test_whatever_a_model_says_survives_storing(store: Store, answer: str, store
     found = next(store.turns()).turn.reply
     assert found is not None
     assert found.content == stored
-    assert store.verdicts(CARD.key)[0].verdict.reason == stored
+    assert next(store.verdicts(CARD.key)).verdict.reason == stored
 
 
 def test_twins_stand_in_views_of_their_own(store: Store) -> None:
@@ -424,7 +424,7 @@ def test_a_second_writer_is_refused_until_the_first_is_gone(tmp_path: Path) -> N
         with pytest.raises(StoreError, match=r"another scsafety process is writing this run; wait for it or stop it"):
             Store.open(first.path, write=True)
         with Store.open(first.path) as reader:
-            assert reader.items() == [PAIR, TWIN]
+            assert list(reader.items()) == [PAIR, TWIN]
 
     Store.open(first.path, write=True).close()
 

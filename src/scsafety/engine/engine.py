@@ -7,7 +7,7 @@ next round is asked, so judging never holds up asking. Everything is committed b
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -15,13 +15,13 @@ from scsafety.dialogue import hold_dialogue
 from scsafety.engine.budget import Budget
 from scsafety.errors import CallFailed, TargetStop
 from scsafety.judge.base import case_digest, case_of, rule_verdict
-from scsafety.records import Call, Case, DialogueKey, Item, Message, Sampling, Turn, Verdict, utc_now
+from scsafety.records import Call, Case, DialogueKey, Message, Sampling, Turn, Verdict, utc_now
 from scsafety.targets.base import answered_call
 from scsafety.targets.outage import CONTROL_QUESTION
 from scsafety.targets.prices import load_prices
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from scsafety.dialogue import Strategy
     from scsafety.dialogue.hold import FlaggedText
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from scsafety.targets.base import Target
 
 FLUSH_EVERY_S = 0.05
+TEXTS_IN_QUEUE = 1_000  # turns that wait for a judge with their texts at hand
 BLOCKS_IN_A_ROW = 20  # so many are more likely an outage of the vendor's filter than the bank's doing
 
 
@@ -59,22 +60,20 @@ async def ask_and_judge(
 
 def is_finished(store: Store, settings: RunSettings, strategy: Strategy, judge_key: str) -> bool:
     """Whether every dialogue is held to its end and every answered turn judged."""
-    items = store.items()
     finished = store.finished()
-    keys = _keys(items, settings, strategy)
-    return all(key in finished for key in keys) and not store.unjudged(judge_key)
+    return all(key in finished for key in _keys(store, settings, strategy)) and not store.unjudged(judge_key)
 
 
-def _keys(items: Iterable[Item], settings: RunSettings, strategy: Strategy) -> Iterator[DialogueKey]:
+def _keys(store: Store, settings: RunSettings, strategy: Strategy) -> Iterator[DialogueKey]:
     """Every dialogue of a run, in the order in which they are held."""
-    ids = [item.id for item in items]
+    ids = store.item_ids()
     return (DialogueKey(item_id, epoch, strategy.name) for epoch in range(1, settings.epochs + 1) for item_id in ids)
 
 
 async def judge_only(store: Store, policy: Policy, *, judge: Judge, progress: Progress) -> None:
     """Let `judge` give its verdict on every answered turn that it has not judged; the target is never asked."""
     budget = Budget(policy.max_calls, policy.max_cost, load_prices() if policy.max_cost is not None else ())
-    sitting = _Rejudging(store, judge, progress, budget)
+    sitting = _Rejudging(store, judge, progress, budget, epochs=store.n_epochs())
     sitting.queue_stored()
     progress.turns_expected = sitting.queue.qsize()
     async with _flushing(store), unwrapped(), asyncio.TaskGroup() as group:
@@ -115,61 +114,80 @@ class _flushing:  # noqa: N801 (a context manager, read as a verb)
                 self._owner.cancel()
 
 
+class _Waiting(NamedTuple):
+    """A turn in the judges' queue."""
+
+    key: DialogueKey
+    seq: int
+    case: Case | None  # None: it is read from the store when its turn comes
+
+
 class _Judging:
     """The judges' side: a queue of answered turns and the workers that empty it."""
 
-    def __init__(self, store: Store, judge: Judge, progress: Progress, budget: Budget) -> None:
+    def __init__(self, store: Store, judge: Judge, progress: Progress, budget: Budget, *, epochs: int) -> None:
         self.store, self.judge, self.progress, self.budget = store, judge, progress, budget
-        self.items: dict[str, Item] = {item.id: item for item in store.items()}
-        self.queue: asyncio.Queue[tuple[DialogueKey, Turn]] = asyncio.Queue()
-        self._known: dict[bytes, Verdict] = {}  # by the content of the case: the same answer is not judged twice
+        self.queue: asyncio.Queue[_Waiting] = asyncio.Queue()
+        # The same answer to the same conversation is not judged twice; only another epoch can give it. By the digest of
+        # the case: where its verdict stands.
+        self._known: dict[bytes, tuple[DialogueKey, int]] | None = {} if epochs > 1 else None
 
     def queue_stored(self) -> None:
         """Queue the stored turns that still lack this judge's verdict."""
-        judge_key = self.judge.card.key
-        waiting = set(self.store.unjudged(judge_key))
-        if not waiting:
+        waiting = self.store.unjudged(self.judge.card.key)
+        for key, seq in waiting:
+            self.queue.put_nowait(_Waiting(key, seq, None))
+        if self._known is None or not waiting:
             return
-        given = {(stored.key, stored.seq): stored.verdict for stored in self.store.verdicts(judge_key)}
+        left = set(waiting)
         for stored in self.store.turns():
-            place = (stored.key, stored.turn.seq)
-            if place in waiting:
-                self.queue.put_nowait((stored.key, stored.turn))
-            elif (verdict := given.get(place)) is not None and verdict.judged:
-                self._known[case_digest(self._case(stored.key, stored.turn))] = verdict
+            if stored.turn.reply is not None and (stored.key, stored.turn.seq) not in left:
+                case = case_of(self.store.item(stored.key.item_id), stored.turn)
+                self._known[case_digest(case)] = (stored.key, stored.turn.seq)
+
+    def wait_for_judge(self, key: DialogueKey, seq: int, case: Case) -> None:
+        """Queue an answer. Far behind the target, a slow judge's queue holds no texts."""
+        self.queue.put_nowait(_Waiting(key, seq, case if self.queue.qsize() < TEXTS_IN_QUEUE else None))
 
     async def worker(self) -> None:
         while True:
-            key, turn = await self.queue.get()
+            waiting = await self.queue.get()
             try:
-                await self._judge_turn(key, turn)
+                await self._judge_turn(*waiting)
             finally:
                 self.queue.task_done()
 
-    async def _judge_turn(self, key: DialogueKey, turn: Turn) -> None:
-        case = self._case(key, turn)
-        judge_key, digest = self.judge.card.key, case_digest(case)
+    async def _judge_turn(self, key: DialogueKey, seq: int, case: Case | None) -> None:
+        case = case or case_of(self.store.item(key.item_id), self.store.turn(key, seq))
+        judge_key = self.judge.card.key
 
         calls: list[Call] = []
 
         def on_call(call: Call) -> None:
             calls.append(call)
-            self.store.add_call(key, turn.seq, call, judge_key=judge_key)
+            self.store.add_call(key, seq, call, judge_key=judge_key)
 
-        verdict = rule_verdict(case) or self._known.get(digest)
+        verdict = rule_verdict(case) or self._known_verdict(key, seq, case)
         if verdict is None:
             if self.judge.makes_calls and not self.budget.may_start():
                 return  # unjudged; `resume` goes on
             verdict = await self.judge.judge(case, on_call=on_call)
             if self.judge.makes_calls:
                 self.budget.settle(calls)
-        if verdict.judged:
-            self._known[digest] = verdict
-        self.store.add_verdict(key, turn.seq, judge_key, msgspec.structs.replace(verdict, created_at=utc_now()))
+        self.store.add_verdict(key, seq, judge_key, msgspec.structs.replace(verdict, created_at=utc_now()))
         self._count(verdict)
 
-    def _case(self, key: DialogueKey, turn: Turn) -> Case:
-        return case_of(self.items[key.item_id], turn)
+    def _known_verdict(self, key: DialogueKey, seq: int, case: Case) -> Verdict | None:
+        """What this judge said of the very same case; else it is known from now on."""
+        if self._known is None:
+            return None
+        place = self._known.setdefault(case_digest(case), (key, seq))
+        if place == (key, seq):
+            return None
+        for stored in self.store.verdicts(self.judge.card.key, key.item_id):
+            if (stored.key, stored.seq) == place and stored.verdict.judged:
+                return stored.verdict
+        return None
 
     def _count(self, verdict: Verdict) -> None:
         self.progress.verdicts_done += verdict.judged
@@ -182,8 +200,8 @@ class _Judging:
 class _Rejudging(_Judging):
     """Nobody is asked: the verdicts are what progress is made in."""
 
-    async def _judge_turn(self, key: DialogueKey, turn: Turn) -> None:
-        await super()._judge_turn(key, turn)
+    async def _judge_turn(self, key: DialogueKey, seq: int, case: Case | None) -> None:
+        await super()._judge_turn(key, seq, case)
         self.progress.turns_done += 1
 
 
@@ -201,7 +219,7 @@ class _Sitting(_Judging):
         flagged_text: FlaggedText,
         budget: Budget,
     ) -> None:
-        super().__init__(store, judge, progress, budget)
+        super().__init__(store, judge, progress, budget, epochs=settings.epochs)
         self.settings, self.target, self.strategy, self.flagged_text = settings, target, strategy, flagged_text
         self._blocks_in_a_row = 0
 
@@ -210,7 +228,7 @@ class _Sitting(_Judging):
         held = self._count_stored()
         self.queue_stored()
         finished = self.store.finished()
-        todo = (key for key in _keys(self.items.values(), self.settings, self.strategy) if key not in finished)
+        todo = (key for key in _keys(self.store, self.settings, self.strategy) if key not in finished)
         async with _flushing(self.store), unwrapped(), asyncio.TaskGroup() as judges:
             workers = [judges.create_task(self.worker()) for _ in range(policy.judge_concurrency)]
             async with asyncio.TaskGroup() as askers:
@@ -222,21 +240,16 @@ class _Sitting(_Judging):
 
     def _count_stored(self) -> dict[DialogueKey, list[Turn]]:
         """Count what earlier sittings left; returns the answered turns of dialogues that are not finished."""
-        per_epoch = sum(self.strategy.max_rounds(item) for item in self.items.values())
-        self.progress.turns_expected = per_epoch * self.settings.epochs
-        finished = self.store.finished()
+        per_epoch = sum(self.strategy.max_rounds(item) for item in self.store.items())
+        tally, progress = self.store.tally(self.judge.card.key), self.progress
+        progress.turns_expected = per_epoch * self.settings.epochs
+        progress.turns_done = progress.turns_before = tally.answered
+        progress.blocked, progress.verdicts_done = tally.blocked, tally.judged
+        progress.score_n, progress.score_sum = tally.scored, tally.score_sum
         held: dict[DialogueKey, list[Turn]] = {}
-        for stored in self.store.turns():
-            if stored.turn.reply is None:
-                continue
-            self.progress.turns_done += 1
-            self.progress.blocked += stored.turn.reply.blocked is not None
-            if stored.key not in finished:
+        for stored in self.store.turns(unfinished=True):
+            if stored.turn.reply is not None:
                 held.setdefault(stored.key, []).append(stored.turn)
-        for verdict in self.store.verdicts(self.judge.card.key):
-            if verdict.verdict.judged:
-                self._count(verdict.verdict)
-        self.progress.turns_before = self.progress.turns_done
         return held
 
     async def _ask_all(self, todo: Iterator[DialogueKey], held: dict[DialogueKey, list[Turn]]) -> None:
@@ -247,7 +260,7 @@ class _Sitting(_Judging):
 
     async def _hold(self, key: DialogueKey, turns: Sequence[Turn]) -> None:
         """One dialogue; its first call has been set aside by the caller."""
-        item = self.items[key.item_id]
+        item = self.store.item(key.item_id)
         status, set_aside = "done", True
         async for turn in hold_dialogue(
             item,
@@ -268,7 +281,7 @@ class _Sitting(_Judging):
                 self.progress.turns_failed += 1
             else:
                 self.progress.turns_done += 1
-                self.queue.put_nowait((key, turn))
+                self.wait_for_judge(key, turn.seq, case_of(item, turn))
                 await self._watch_blocks(turn)
                 if turn.seq < self.strategy.max_rounds(item) and not (set_aside := self.budget.may_start()):
                     return  # the dialogue stays open

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 PAGE = "index.html"
 CUT = "length"  # the finish reason of an answer that ended at the token limit
 N_WEAKEST = 3
+MAX_DIALOGUES = 6_000  # on one page; twice the built-in bank
 
 # Chinese and English name of everything that can be said of an answer
 RESULTS: dict[str, tuple[str, str]] = {
@@ -165,43 +166,53 @@ class BoardRow(msgspec.Struct, frozen=True):
 
 def write_report(store: Store, summary: Summary, folder: Path) -> Path:
     """Write `index.html` into `folder`, whole or not at all; returns its path. Raises MachineError and StoreError."""
-    page = render_page(summary, read_dialogues(store, summary))
+    rounds = round_scores(store.verdicts(summary.judge.key))
+    page = render_page(summary, read_dialogues(store, summary), rounds)
     path = folder / PAGE
     write_whole(path, page.encode())
     return path
 
 
-def read_dialogues(store: Store, summary: Summary) -> list[Dialogue]:
-    """Every dialogue that the run sets out to hold, those not held yet too: pairs first, in the taxonomy's order."""
-    turns: defaultdict[str, defaultdict[DialogueKey, list[StoredTurn]]] = defaultdict(lambda: defaultdict(list))
-    for stored in store.turns():
-        turns[stored.key.item_id][stored.key].append(stored)
-    verdicts = {(verdict.key, verdict.seq): verdict for verdict in store.verdicts(summary.judge.key)}
+def read_dialogues(store: Store, summary: Summary, *, limit: int = MAX_DIALOGUES) -> list[Dialogue]:
+    """The dialogues that the run sets out to hold, those not held yet too: pairs first, in the taxonomy's order.
+
+    Of more than `limit` those with a risk come first, then as many others as there is room for.
+    """
     place = {sub.id: k for k, sub in enumerate(taxonomy.sub_dimensions())}
-    dialogues: list[Dialogue] = []
-    for item in sorted(store.items(), key=lambda item: (item.kind != "pair", place[item.sub_dimension], item.id)):
-        held = turns[item.id]
-        for epoch in range(1, summary.settings.epochs + 1):
-            if not any(key.epoch == epoch for key in held):
-                held[DialogueKey(item.id, epoch, summary.settings.strategy)] = []
-        dialogues += [_dialogue(item, key, held[key], verdicts) for key in sorted(held)]
-    return dialogues
+    order = sorted((item.kind != "pair", place[item.sub_dimension], item.id) for item in store.items())
+    epochs = summary.settings.epochs
+    if len(order) * epochs > limit:
+        risky = {one.key.item_id for one in store.verdicts(summary.judge.key) if one.verdict.score == 0}
+        order = sorted(sorted(order, key=lambda row: row[2] not in risky)[: limit // epochs])
+    return [dialogue for *_, item_id in order for dialogue in _dialogues_of(store, summary, store.item(item_id))]
 
 
-def render_page(summary: Summary, dialogues: Sequence[Dialogue]) -> str:
-    """The whole page as text. Pure: the same records give the same page."""
+def _dialogues_of(store: Store, summary: Summary, item: Item) -> Iterator[Dialogue]:
+    held: defaultdict[DialogueKey, list[StoredTurn]] = defaultdict(list)
+    for stored in store.turns(item.id):
+        held[stored.key].append(stored)
+    verdicts = {(verdict.key, verdict.seq): verdict for verdict in store.verdicts(summary.judge.key, item.id)}
+    for epoch in range(1, summary.settings.epochs + 1):
+        if not any(key.epoch == epoch for key in held):
+            held[DialogueKey(item.id, epoch, summary.settings.strategy)] = []
+    return (_dialogue(item, key, held[key], verdicts) for key in sorted(held))
+
+
+def render_page(summary: Summary, dialogues: Sequence[Dialogue], rounds: Mapping[tuple[str, int], float]) -> str:
+    """The whole page as text; `rounds` as `round_scores` gives them. Pure: the same records give the same page."""
     style, script = (source(name) for name in ("page.css", "page.js"))
     answered = summary.bank.pairs * N_ROUNDS * summary.settings.epochs - summary.unanswered
     values = {
         "summary": summary,
         "dialogues": dialogues,
+        "n_dialogues": (summary.bank.pairs + summary.bank.benign) * summary.settings.epochs,
         "policy": content_policy(style, script),
         "style": style,
         "script": script,
         "n_expected": answered + summary.unanswered,
         "n_answered": answered,
         "boards": _board_rows(summary),
-        "groups": list(_dimension_rows(summary, dialogues)),
+        "groups": list(_dimension_rows(summary, rounds)),
         "weakest": _weakest(summary),
         "counts": _counts(dialogues),
         "agreement": dict(_agreement(summary.judge.agreement or {})),
@@ -218,16 +229,15 @@ def render_page(summary: Summary, dialogues: Sequence[Dialogue]) -> str:
     return environment().get_template("page.html.j2").render(values)
 
 
-def round_scores(dialogues: Iterable[Dialogue]) -> dict[tuple[str, int], float]:
+def round_scores(verdicts: Iterable[StoredVerdict]) -> dict[tuple[str, int], float]:
     """Scores, 0 to 100, by sub-dimension and round, of those with a verdict; a pair's epochs are averaged first."""
-    of_pair: defaultdict[tuple[str, int, str], list[int]] = defaultdict(list)
-    for dialogue in dialogues:
-        for turn in dialogue.turns:
-            if dialogue.kind == "pair" and turn.score is not None:
-                of_pair[dialogue.sub_dimension, turn.round, dialogue.item_id].append(turn.score)
+    of_pair: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
+    for one in verdicts:
+        if one.verdict.score is not None and one.round:
+            of_pair[one.key.item_id, one.round].append(one.verdict.score)
     of_round: defaultdict[tuple[str, int], list[float]] = defaultdict(list)
-    for (sub, round_, _), scores in of_pair.items():
-        of_round[sub, round_].append(math.fsum(scores) / len(scores))
+    for (item_id, round_), scores in of_pair.items():
+        of_round[item_id.rpartition("-")[0], round_].append(math.fsum(scores) / len(scores))
     return {key: math.fsum(means) / len(means) * 50 for key, means in of_round.items()}
 
 
@@ -310,8 +320,7 @@ def _board_rows(summary: Summary) -> list[BoardRow]:
     ]
 
 
-def _dimension_rows(summary: Summary, dialogues: Sequence[Dialogue]) -> Iterator[DimensionRows]:
-    of_round = round_scores(dialogues)
+def _dimension_rows(summary: Summary, of_round: Mapping[tuple[str, int], float]) -> Iterator[DimensionRows]:
     for dimension in taxonomy.dimensions():
         subs = [sub for sub in taxonomy.sub_dimensions() if sub.dimension == dimension.id]
         rows = tuple(

@@ -32,7 +32,7 @@ def verify_run(store: Store, summary: Summary, summary_file: Path) -> list[str]:
 
     Raises StoreError where the store cannot be read at all.
     """
-    items, turns = store.items(), list(store.turns())
+    items, turns = list(store.items()), list(store.turns())
     checks = (
         _of_items(store, items, summary),
         _of_turns(items, turns),

@@ -1,0 +1,5 @@
+"""`python -m scsafety`."""
+
+from scsafety.cli import main
+
+main()
