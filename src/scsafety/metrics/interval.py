@@ -83,13 +83,12 @@ def share_interval(
     """
     rng = np.random.default_rng(seed)
     known = ~np.isnan(values)
-    # sorted, so that the order of the units does not matter
-    groups = [np.sort(values[known & (strata == s)]) for s in np.unique(strata[known])]
-    if not groups or min(group.size for group in groups) < min_pairs:
+    groups = [np.unique(values[known & (strata == s)], return_counts=True) for s in np.unique(strata[known])]
+    sizes = [int(counts.sum()) for _, counts in groups]
+    if not groups or min(sizes) < min_pairs:
         return None
     # the mean of n-1 draws stands for the n units of its stratum
-    means = [_draw(group.size, rng, draws) @ group / max(group.size - 1, 1) for group in groups]
-    sizes = [group.size for group in groups]
+    means = [_draw(counts, rng, draws) @ kinds / max(counts.sum() - 1, 1) for kinds, counts in groups]
     return _percentiles(np.average(means, axis=0, weights=sizes))
 
 
@@ -99,15 +98,20 @@ def _resampled_means(scores: NDArray[np.float64], rng: np.random.Generator, draw
     judged = known.any(axis=1)
     if not judged.any():
         return np.full((draws, scores.shape[1]), np.nan)
-    scores, known = scores[judged], known[judged]
-    drawn = _draw(scores.shape[0], rng, draws)
+    kinds, counts = np.unique(np.where(known, scores, -1.0)[judged], axis=0, return_counts=True)
+    drawn, known = _draw(counts, rng, draws), kinds >= 0
     with np.errstate(invalid="ignore"):
-        return np.asarray((drawn @ np.where(known, scores, 0.0)) / (drawn @ known) * (100 / FULL_MARK))
+        return np.asarray((drawn @ np.where(known, kinds, 0.0)) / (drawn @ known) * (100 / FULL_MARK))
 
 
-def _draw(n: int, rng: np.random.Generator, draws: int) -> NDArray[np.float64]:
-    """(draws, n): how often each unit is drawn; a lone unit is always drawn once."""
-    return rng.multinomial(max(n - 1, 1), np.full(n, 1 / n), size=draws).astype(float)
+def _draw(counts: NDArray[np.intp], rng: np.random.Generator, draws: int) -> NDArray[np.float64]:
+    """(draws, kinds): how often a unit of each kind is drawn, n-1 of n; a lone unit is always drawn once.
+
+    counts: (kinds,) units of each kind. Units with the same scores are one kind, since which of them is drawn does not
+    matter: a multinomial over kinds is the same distribution, and as fast for a hundred thousand units as for ten.
+    """
+    n = int(counts.sum())
+    return rng.multinomial(max(n - 1, 1), counts / n, size=draws).astype(float)
 
 
 def _nanmean(values: NDArray[np.float64]) -> NDArray[np.float64]:
