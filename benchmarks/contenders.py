@@ -147,7 +147,65 @@ def inspect_ai(url: str, in_flight: int, pairs: list[dict[str, Any]]) -> None:
             raise SystemExit(f"Inspect AI ended with {logs[0].status}: {logs[0].error}")
 
 
+def evalscope(url: str, in_flight: int, pairs: list[dict[str, Any]]) -> None:
+    """Its own adapter: inference asks both rounds, scoring asks the judge about each; threads as it has them."""
+    from evalscope import TaskConfig, run_task
+    from evalscope.api.benchmark import BenchmarkMeta, DefaultDataAdapter
+    from evalscope.api.dataset import DatasetDict, MemoryDataset, Sample
+    from evalscope.api.messages import ChatMessageAssistant, ChatMessageSystem, ChatMessageUser
+    from evalscope.api.metric import Score
+    from evalscope.api.model import GenerateConfig, get_model
+    from evalscope.api.registry import register_benchmark
+
+    sampling = GenerateConfig(batch_size=in_flight // 2)
+    judge = get_model(model="judge", eval_type="openai_api", base_url=f"{url}/v1", api_key="none", config=sampling)
+
+    @register_benchmark(
+        BenchmarkMeta(
+            name="bench",
+            pretty_name="bench",
+            description="two rounds, judged",
+            dataset_id="bench",
+            metric_list=["acc"],
+            eval_split="test",
+            prompt_template="{question}",
+        )
+    )
+    class Adapter(DefaultDataAdapter):  # type: ignore[misc, unused-ignore]
+        def load(self) -> Any:
+            samples = [
+                Sample(input=[ChatMessageUser(content=p["question"])], target="", id=k, metadata={"k": k})
+                for k, p in enumerate(pairs)
+            ]
+            return DatasetDict({"default": MemoryDataset(samples)}), None
+
+        def _on_inference(self, model: Any, sample: Any) -> Any:
+            first = model.generate(input=sample.input)
+            sample.metadata["first"] = first.completion
+            follow_up = ChatMessageUser(content=pairs[sample.metadata["k"]]["follow_up"])
+            return model.generate(input=[*sample.input, ChatMessageAssistant(content=first.completion), follow_up])
+
+        def match_score(self, *, original_prediction: str, task_state: Any, **_: Any) -> Any:
+            about, total = task_state.metadata, 0
+            answers = (about["first"], original_prediction)
+            for template, answer in zip(pairs[about["k"]]["judge"], answers, strict=True):
+                system, user = (message["content"] for message in judge_messages(template, answer))
+                reply = judge.generate(input=[ChatMessageSystem(content=system), ChatMessageUser(content=user)])
+                total += json.loads(reply.completion)["score"]
+            return Score(value={"acc": total / 4}, main_score_name="acc", prediction=original_prediction)
+
+    with tempfile.TemporaryDirectory() as folder:
+        begin()
+        run_task(
+            TaskConfig(
+                model="bench", api_url=f"{url}/v1", api_key="none", eval_type="openai_api", datasets=["bench"],
+                eval_batch_size=in_flight, generation_config={"batch_size": in_flight}, work_dir=folder, no_timestamp=True,
+            )
+        )  # fmt: skip
+
+
 CONTENDERS = {
+    "evalscope": evalscope,
     "bare aiohttp": bare_aiohttp,
     "scsafety": scsafety,
     "openai SDK": openai_sdk,
