@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
@@ -40,7 +42,7 @@ def listening(log_json: Path | None = None, *, otel: bool = False) -> Iterator[S
 def event_log(path: Path) -> Iterator[Sink]:
     """Appends each event as a line at once. The sink raises MachineError where it cannot be written any more."""
     try:
-        file = path.open("a+b")
+        file = path.open("a+b", buffering=0)
     except OSError as error:
         raise ConfigError(
             f"--log-json {path}: {error.strerror or error}; give a file in a folder that is there and can be written"
@@ -48,8 +50,9 @@ def event_log(path: Path) -> Iterator[Sink]:
 
     def write(event: Event) -> None:
         try:
-            file.write(msgspec.json.encode(event) + b"\n")
-            file.flush()
+            line = msgspec.json.encode(event) + b"\n"
+            if file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             raise MachineError(
                 f"--log-json {path}: {error.strerror or error}; everything that was answered is kept, free some space or leave "
