@@ -27,6 +27,9 @@ OURS = ("bare aiohttp", "scsafety")
 PEERS = ("openai SDK", "evalscope", "Inspect AI")
 SHARE = {"openai SDK": 0.5, "evalscope": 0.1, "Inspect AI": 0.06}  # of the pairs, so that slow ones end too
 ANSWER_MARK = "@@ANSWER@@"
+HEAD = (
+    f"{'':16}{'calls/s':>9}{'of ideal':>10}{'CPU ms/call':>13}{'peak MB':>9}{'in flight':>11}{'pairs':>8}{'spread':>16}"
+)
 
 
 def write_work(path: Path) -> None:
@@ -84,12 +87,9 @@ def main() -> None:
         for in_flight in given.in_flight:
             ideal = in_flight / given.latency
             n_pairs = round(given.seconds * ideal / CALLS_A_PAIR)
-            print(
-                f"\n{in_flight} in flight, {given.latency * 1000:g} ms: the ideal is {ideal:,.0f} calls/s; medians of {given.runs} runs"
-            )
-            print(
-                f"{'':16}{'calls/s':>9}{'of ideal':>10}{'CPU ms/call':>13}{'peak MB':>9}{'in flight':>11}{'pairs':>8}{'spread':>16}"
-            )
+            print(f"\n{in_flight} in flight, {given.latency * 1000:g} ms: the ideal is {ideal:,.0f} calls/s;", end=" ")
+            print(f"medians of {given.runs} runs")
+            print(HEAD)
             ours = 0.0
             rows: dict[str, list[dict[str, Any]]] = {}
             for _ in range(given.runs):

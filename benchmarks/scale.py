@@ -1,10 +1,10 @@
-"""How do time and memory grow with the bank? Runs of 1k, 10k and 100k dialogues, each a whole `scsafety run` in a process of its own.
+"""How do time and memory grow with the bank? Whole `scsafety run`s of 1k, 10k and 100k dialogues, each in a process of its own.
 
-    python benchmarks/scale.py [--sizes 1000 10000 100000] [--latency 0.01] [--concurrency 128]
+    python benchmarks/scale.py [--sizes 1000 10000 100000] [--latency 0.02] [--concurrency 64]
 
-The bank is synthetic (the text says so): pairs of the built-in bank's lengths with a number in each question. The endpoint answers
-after a fixed time. Memory is sampled once a second from the system, so that a growth in the course of a run can be seen; the
-last column is a `resume` of the finished run, which must find nothing to do.
+The bank is synthetic (the text says so): the pairs of the built-in bank again and again, with a number in each question. The
+endpoint answers after a fixed time. Memory is sampled from the system five times a second, so that a growth in the course of
+a run can be seen; `resume` is one of the finished run, which must find nothing to do.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from scsafety.bank import load_bank
 from scsafety.records import Pair
 
 PAGE_BYTES = resource.getpagesize()
-COLUMNS = f"{'dialogues':>10}{'calls':>9}{'run s':>8}{'asking s':>10}{'calls/s':>9}{'ms/dialogue':>13}{'store MB':>10}{'resume s':>10}  peak MB: asking / whole"
 
 
 def write_bank(path: Path, n: int) -> None:
@@ -69,7 +68,8 @@ def main() -> None:
     parser.add_argument("--latency", type=float, default=0.02)
     parser.add_argument("--concurrency", type=int, default=64, help="for the target; as many for the judge")
     given = parser.parse_args()
-    print(COLUMNS)
+    names = ("dialogues", "calls", "run s", "asking s", "calls/s", "ms/dialogue", "store MB", "resume s", "peak MB")
+    print("".join(f"{name:>12}" for name in names), " memory at each eighth of the run, MB")
     program = [sys.executable, "-m", "scsafety"]
     with tempfile.TemporaryDirectory() as folder, EndpointProcess(given.latency) as endpoint:
         for n in given.sizes:
@@ -86,13 +86,13 @@ def main() -> None:
             stats = endpoint.stats()
             store = Path(folder) / "runs" / f"n{n}" / "run.db"
             resumed, _, resume_peak = watched([*program, "resume", f"n{n}"], Path(folder), log)
-            quarter = [f"{samples[min(len(samples) - 1, len(samples) * q // 8)]:.0f}" for q in range(1, 8)]
-            print(
-                f"{n:>10,}{stats.calls:>9,}{seconds:>8.1f}{stats.seconds:>10.1f}{stats.calls_a_second:>9,.0f}"
-                f"{1000 * stats.seconds / n:>13.2f}{store.stat().st_size / 2**20:>10.0f}{resumed:>10.1f}  {peak:.0f}; course: {' '.join(quarter)}; "
-                f"resume {resume_peak:.0f}",
-                flush=True,
-            )
+            course = [f"{samples[min(len(samples) - 1, len(samples) * q // 8)]:.0f}" for q in range(1, 8)]
+            values = (
+                f"{n:,}", f"{stats.calls:,}", f"{seconds:.1f}", f"{stats.seconds:.1f}", f"{stats.calls_a_second:,.0f}",
+                f"{1000 * stats.seconds / n:.2f}", f"{store.stat().st_size / 2**20:.0f}", f"{resumed:.1f}",
+                f"{max(peak, resume_peak):.0f}",
+            )  # fmt: skip
+            print("".join(f"{value:>12}" for value in values), f" {' '.join(course)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -76,13 +76,14 @@ def leaked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Do
     server = EchoingServer(leaks)
     with server:
         target = ["--model", "openai-compatible/x", "--base-url", server.base_url, "--judge", "offline-fast"]
-        said["run"] = scsafety("run", *target, "--bank", bank, "--name", "leaky", cwd=folder, env=env)
+        log = ["--log-json", "events.jsonl"]
+        said["run"] = scsafety("run", *target, "--bank", bank, "--name", "leaky", *log, cwd=folder, env=env)
         asked = len(server.bodies)
         said["try"] = scsafety("bank", "try", bank, *target, "--id", pair(5).id, cwd=folder, env=env)
         server.leaks = {**leaks, pair(1).question: "status 401", pair(2).question: "status 401"}
-        said["resume, key refused"] = scsafety("resume", "leaky", cwd=folder, env=env)
+        said["resume, key refused"] = scsafety("resume", "leaky", *log, cwd=folder, env=env)
         judge = ["--judge", "openai-compatible/j", "--judge-base-url", server.base_url]
-        said["judge"] = scsafety("judge", "leaky", *judge, cwd=folder, env=env)
+        said["judge"] = scsafety("judge", "leaky", *judge, *log, cwd=folder, env=env)
         assert all(headers["Authorization"] == f"Bearer {KEY}" for headers in server.headers)
     assert asked > 2 * len(LEAKS)
     said["show"] = scsafety("runs", "show", "leaky", cwd=folder, env=env)
@@ -125,7 +126,7 @@ def test_the_key_is_in_no_byte_of_any_file(leaked: tuple[Path, dict[str, Done]])
         (path.name, part) for path in files for part in PARTS if re.search(re.escape(part).encode(), path.read_bytes())
     ]
 
-    assert {path.name for path in files} >= {"run.db", "summary.json", "index.html"}
+    assert {path.name for path in files} >= {"run.db", "summary.json", "index.html", "events.jsonl"}
     assert found == []
 
 

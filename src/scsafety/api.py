@@ -35,7 +35,7 @@ from scsafety.engine.settings import (
     refuse_changes,
     usual_sampling,
 )
-from scsafety.engine.sitting import Terminated, Watch, drive, hold_sitting, judge_anew
+from scsafety.engine.sitting import Terminated, Watch, drive, hold_sitting, judge_anew, telling
 from scsafety.engine.trial import Probe, probe, try_item
 from scsafety.errors import ConfigError, StoreError
 from scsafety.files import write_whole
@@ -230,10 +230,11 @@ def carry_out(planned: Plan, *, policy: Policy | None = None, watch: Watch | Non
         "name": planned.name,
         "created_at": utc_now(),
     }
-    watch = watch or Watch()
+    watch, policy = watch or Watch(), policy or Policy()
     fetch_models(planned.settings.model, judge=planned.settings.judge, on_pull=watch.on_pull)
     with Store.create(planned.folder / DB_NAME, meta, planned.items) as store:
-        drive(hold_sitting(store, planned.settings, policy or Policy(), watch), store)
+        with telling(store, planned.settings, policy, watch):
+            drive(hold_sitting(store, planned.settings, policy, watch), store)
         return finish(store, planned.folder)
 
 
@@ -266,9 +267,10 @@ def resume(
                 f"v{settings.strategy_version} -> v{strategy.version}); finish it with that version, or start a new run"
             )
         _check_caps(policy, settings.model, judge=settings.judge)
-        watch = watch or Watch()
+        watch, policy = watch or Watch(), policy or Policy()
         fetch_models(settings.model, judge=settings.judge, on_pull=watch.on_pull)
-        drive(hold_sitting(store, settings, policy or Policy(), watch), store)
+        with telling(store, settings, policy, watch):
+            drive(hold_sitting(store, settings, policy, watch), store)
         return finish(store, folder)
 
 
@@ -287,9 +289,10 @@ def judge_run(
     check_judge(judge, judge_base_url, os.environ)
     _check_caps(policy, judge=judge)
     with Store.open(folder / DB_NAME, write=True) as store:
-        watch = watch or Watch()
+        watch, policy = watch or Watch(), policy or Policy()
         fetch_models(judge=judge, on_pull=watch.on_pull)
-        drive(judge_anew(store, judge, judge_base_url, policy or Policy(), watch, primary=primary), store)
+        with telling(store, settings_of(store), policy, watch, judge=judge):
+            drive(judge_anew(store, judge, judge_base_url, policy, watch, primary=primary), store)
         return finish(store, folder)
 
 

@@ -78,9 +78,19 @@ class TargetStop(ScsafetyError):
 class CallFailed(ScsafetyError):
     """One call ended without an answer after its retries.
 
-    `kind` is the outcome class (`transient`, `rate_limited`, `timeout`, `bad_request`, `bad_reply`).
+    `kind` is the outcome class (`transient`, `rate_limited`, `timeout`, `bad_request`, `bad_reply`); `retried` and
+    `elapsed_s` are as in a `Reply`.
     """
 
-    def __init__(self, kind: str, message: str, *, attempts: int = 1, raw: str | None = None) -> None:
-        self.kind, self.attempts, self.raw = kind, attempts, raw
+    def __init__(
+        self,
+        kind: str,
+        message: str,
+        *,
+        attempts: int = 1,
+        retried: dict[str, int] | None = None,
+        elapsed_s: float = 0.0,
+        raw: str | None = None,
+    ) -> None:
+        self.kind, self.attempts, self.retried, self.elapsed_s, self.raw = kind, attempts, retried, elapsed_s, raw
         super().__init__(f"{kind}: {message}")

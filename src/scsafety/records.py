@@ -120,6 +120,8 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     attempts: int = 1  # requests sent, retries included
+    retried: dict[str, int] | None = None  # how many of them were tried again, by cause; None: none
+    elapsed_s: float = 0.0  # of the whole call, retries and waits included
     raw: str | None = None  # the body behind a block, as received, at most 4,000 characters
 
 
@@ -132,6 +134,8 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     reply: Reply | None = None
     error: str | None = None  # why there is no answer; `resume` tries again
     attempts: int = 1
+    retried: dict[str, int] | None = None
+    elapsed_s: float = 0.0
     kept: bool = True
     created_at: str  # UTC, ISO-8601
 
@@ -198,6 +202,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     outcome: str  # answered, blocked_input, ..., or the kind of the failure
     attempts: int
     latency_s: float
+    retried: dict[str, int] | None = None  # attempts that were tried again, by cause: `rate_limited`, `transient`, ...
+    elapsed_s: float = 0.0  # not stored
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     model: str | None = None

@@ -106,7 +106,21 @@ CREATE VIEW usage AS
     coalesce(sum(completion_tokens), 0) AS completion_tokens FROM call GROUP BY role
 """
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (m001_start,)
+
+def m002_retries_by_cause(db: sqlite3.Connection) -> None:
+    db.execute("ALTER TABLE call ADD COLUMN retried TEXT")  # JSON: {cause: attempts}; null: none, or not known
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (m001_start, m002_retries_by_cause)
+# what a reader, who changes nothing, sees in place of a migration that an older store lacks
+STAND_INS = {"m002_retries_by_cause": "CREATE TEMP VIEW call AS SELECT *, NULL AS retried FROM main.call"}
+
+# the vendor's own word for a block, from the body behind it, where that is whole and holds one
+BLOCK_CODE = """
+CASE WHEN outcome LIKE 'blocked%' AND json_valid(raw) THEN substr(coalesce(
+  json_extract(raw, '$.error.code'), json_extract(raw, '$.error.type'), nullif(json_extract(raw, '$.code'), 0),
+  json_extract(raw, '$.error_code'), nullif(json_extract(raw, '$.base_resp.status_code'), 0),
+  json_extract(raw, '$.choices[0].finish_reason'), json_extract(raw, '$.promptFeedback.blockReason')), 1, 60) END"""
 
 
 class StoredTurn(msgspec.Struct, frozen=True):
@@ -149,6 +163,17 @@ class Usage(msgspec.Struct, frozen=True):
     attempts: int  # requests sent, retries included
     prompt_tokens: int
     completion_tokens: int
+
+
+class CallCount(msgspec.Struct, frozen=True):
+    """Calls to one endpoint that ended in one way."""
+
+    role: str
+    endpoint: str
+    outcome: str
+    code: str | None  # the vendor's own word for a block; None: no block, or not known
+    calls: int
+    attempts: int
 
 
 class Store:
@@ -305,12 +330,12 @@ class Store:
         row = _key_row(key) if key else (None, None, None, None)
         self._pending.append((
             "INSERT INTO call (dialogue_id, seq, role, judge_key, endpoint, outcome, attempts, latency_s, prompt_tokens, "
-            "completion_tokens, model, request_id, fingerprint, raw, created_at) "
-            f"VALUES ({DIALOGUE_ID}, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "completion_tokens, model, request_id, fingerprint, raw, created_at, retried) "
+            f"VALUES ({DIALOGUE_ID}, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 *row, seq, call.role, judge_key, call.endpoint, call.outcome, call.attempts, call.latency_s,
                 call.prompt_tokens, call.completion_tokens, call.model, call.request_id, call.fingerprint, _text(call.raw),
-                call.created_at,
+                call.created_at, _json(call.retried) if call.retried else None,
             ),
         ))  # fmt: skip
 
@@ -439,9 +464,24 @@ class Store:
             "FROM call GROUP BY role, endpoint ORDER BY role, endpoint"
         )
 
-    def outcomes(self) -> dict[str, int]:
-        """How often the target's calls ended in each way."""
-        return dict(self._rows("SELECT outcome, count(*) FROM call WHERE role = 'target' GROUP BY outcome"))
+    def call_counts(self) -> list[CallCount]:
+        """How often the calls to each endpoint ended in each way."""
+        rows = self._rows(
+            f"SELECT role, endpoint, outcome, {BLOCK_CODE} AS code, count(*), sum(attempts) FROM call "
+            "GROUP BY role, endpoint, outcome, code ORDER BY role, endpoint, outcome, code"
+        )
+        return [CallCount(*row) for row in rows]
+
+    def retries(self) -> list[tuple[str, str, str, int]]:
+        """Role, endpoint, cause, and how many attempts were tried again for it, where that is known."""
+        return self._rows(
+            "SELECT role, endpoint, cause.key, sum(cause.value) FROM call, json_each(call.retried) AS cause "
+            "GROUP BY role, endpoint, cause.key ORDER BY role, endpoint, cause.key"
+        )
+
+    def latencies(self) -> list[tuple[str, str, float]]:
+        """Role, endpoint and seconds of every attempt that was answered, blocks left out."""
+        return self._rows("SELECT role, endpoint, latency_s FROM call WHERE outcome IN ('answered', 'empty')")
 
     def integrity(self) -> str | None:
         """What SQLite finds wrong with the file, None where nothing is."""
@@ -527,8 +567,12 @@ def _migrate(db: sqlite3.Connection, path: Path, *, create: bool = False, write:
     if done - set(known):
         raise StoreError(f"{path}: written by a newer scsafety; upgrade with `pip install -U scsafety`")
     missing = [migration for migration in MIGRATIONS if migration.__name__ not in done]
-    if missing and not write:
-        raise StoreError(f"{path}: written by an older scsafety; `scsafety resume` brings it up to date")
+    if not write:
+        if any(migration.__name__ not in STAND_INS for migration in missing):
+            raise StoreError(f"{path}: written by an older scsafety; `scsafety resume` brings it up to date")
+        for migration in missing:
+            db.execute(STAND_INS[migration.__name__])
+        return
     for migration in missing:
         migration(db)
         db.execute("INSERT INTO migration VALUES (?, ?)", (migration.__name__, utc_now()))

@@ -75,6 +75,19 @@ def test_what_was_edited_by_hand_is_found(run: Path, sql: str, said: str) -> Non
     assert "do not hold" in done.stderr
 
 
+def test_a_summary_from_before_it_named_endpoints_and_epochs_holds(run: Path) -> None:
+    path = run / "summary.json"
+    summary = json.loads(path.read_text("utf-8"))
+    older = {name: value for name, value in summary.items() if name not in ("endpoints", "epochs")}
+    path.write_text(json.dumps(older), encoding="utf-8")
+    held = verify(run)
+    path.write_text(json.dumps({**summary, "endpoints": []}), encoding="utf-8")
+    edited = verify(run)
+
+    assert (held.returncode, edited.returncode) == (0, 3)
+    assert "endpoints is not what the store gives" in edited.stdout
+
+
 def test_a_summary_that_was_edited_or_lost_is_found(run: Path) -> None:
     path = run / "summary.json"
     summary = json.loads(path.read_text("utf-8"))

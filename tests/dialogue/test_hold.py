@@ -166,7 +166,7 @@ def test_an_endpoint_that_refuses_the_larger_limit_leaves_the_empty_answer_as_it
     turns = hold(PAIR, target)
 
     assert [turn.error for turn in turns] == [None, None]
-    assert turns[0].reply == Reply(finish_reason="length", attempts=2)
+    assert turns[0].reply == Reply(finish_reason="length", attempts=2, retried={"empty": 1})
 
 
 def test_a_failed_call_ends_the_dialogue_with_its_error() -> None:

@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -102,6 +102,84 @@ def test_a_store_of_a_newer_version_is_refused_with_the_way_to_upgrade(closed: P
 
     with pytest.raises(StoreError, match=r"newer scsafety; upgrade with `pip install -U scsafety`"):
         Store.open(closed, write=write)
+
+
+def made_old(path: Path) -> None:
+    """As it was before retries were known by their cause."""
+    change(path, "DELETE FROM migration WHERE name = 'm002_retries_by_cause'", "ALTER TABLE call DROP COLUMN retried")
+
+
+def call_of(retried: dict[str, int] | None = None, **given: Any) -> Call:
+    return Call(
+        role="target",
+        endpoint="a/b",
+        attempts=1 + sum((retried or {}).values()),
+        retried=retried,
+        created_at=NOON,
+        **{"outcome": "answered", "latency_s": 0.5, **given},
+    )
+
+
+def test_a_store_from_before_retries_had_causes_is_read_as_it_is(closed: Path) -> None:
+    with Store.open(closed, write=True) as opened:
+        opened.add_call(KEY, 1, call_of({"transient": 2}))
+    made_old(closed)
+    before = closed.read_bytes()
+
+    with Store.open(closed) as read:
+        counts, retries = read.call_counts(), read.retries()
+
+    assert [(count.calls, count.attempts) for count in counts] == [(1, 3)]
+    assert retries == []
+    assert closed.read_bytes() == before
+
+
+def test_a_writer_brings_it_up_to_date_and_loses_nothing(closed: Path) -> None:
+    with Store.open(closed, write=True) as opened:
+        opened.add_call(KEY, 1, call_of({"transient": 2}))
+    made_old(closed)
+
+    with Store.open(closed, write=True) as opened:
+        opened.add_call(KEY, 1, call_of({"rate_limited": 1, "transient": 3}))
+        opened.add_call(KEY, 1, call_of({"transient": 1}))
+
+    with Store.open(closed) as read:
+        assert [(count.calls, count.attempts) for count in read.call_counts()] == [(3, 10)]
+        assert read.retries() == [("target", "a/b", "rate_limited", 1), ("target", "a/b", "transient", 4)]
+        assert [name for (name,) in read.query("SELECT name FROM migration ORDER BY name")] == [
+            "m001_start", "m002_retries_by_cause",
+        ]  # fmt: skip
+        assert answers(read) == [("答" * 20_000, None, 1)]
+
+
+@pytest.mark.parametrize(
+    ("raw", "code"),
+    [
+        ('{"error": {"code": "1301", "message": "x"}}', "1301"),
+        ('{"error": {"code": null, "type": "content_filter"}}', "content_filter"),
+        ('{"code": "data_inspection_failed", "message": "x"}', "data_inspection_failed"),
+        ('{"code": 0, "choices": [{"finish_reason": "sensitive"}]}', "sensitive"),
+        ('{"base_resp": {"status_code": 1027}}', "1027"),
+        ('{"base_resp": {"status_code": 0}, "input_sensitive": true}', None),
+        ('{"error": {"code": "' + "长" * 100 + '"}}', "长" * 60),
+        ('{"error": {"code": "cut in the mid', None),
+        ("plain words", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_the_vendors_word_for_a_block_is_read_from_its_body_where_it_holds_one(
+    store: Store, raw: str | None, code: str | None
+) -> None:
+    store.add_call(KEY, 1, call_of(outcome="blocked_input", raw=raw))
+
+    assert [(count.outcome, count.code) for count in store.call_counts()] == [("blocked_input", code)]
+
+
+def test_only_a_block_has_such_a_word(store: Store) -> None:
+    store.add_call(KEY, 1, call_of(outcome="transient", raw='{"error": {"code": "1301"}}'))
+
+    assert [count.code for count in store.call_counts()] == [None]
 
 
 def change(path: Path, *statements: str) -> None:

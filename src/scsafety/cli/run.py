@@ -37,6 +37,14 @@ Patience = Annotated[
     float, typer.Option(metavar="S", help="Seconds that an endpoint may be down before the run stops.")
 ]
 Timeout = Annotated[float | None, typer.Option(help="Seconds without a byte before a call is tried again.")]
+LogJson = Annotated[
+    Path | None,
+    typer.Option("--log-json", metavar="PATH", help="Append every event to PATH, JSON Lines without texts."),
+]
+Otel = Annotated[
+    bool,
+    typer.Option("--otel", help="OpenTelemetry spans, exported as the OTEL_* variables say; needs scsafety[otel]."),
+]
 Model = Annotated[
     list[str] | None,
     typer.Option(
@@ -97,6 +105,8 @@ def run(
     max_cost: MaxCost = None,
     timeout: Timeout = None,
     patience: Patience = 1_800,
+    log_json: LogJson = None,
+    otel: Otel = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked, and ask nothing.")] = False,
     name: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the run's folder.")] = None,
     out: Out = Path("runs"),
@@ -135,7 +145,7 @@ def run(
             return api.carry_out(planned, policy=policy, watch=watch)
 
         try:
-            worst = max(worst, _watched(work, planned.name))
+            worst = max(worst, _watched(work, planned.name, log_json, otel=otel))
         except (TargetStop, StoreError) as error:
             if len(plans) == 1:
                 raise
@@ -154,6 +164,8 @@ def resume(
     max_cost: MaxCost = None,
     timeout: Timeout = None,
     patience: Patience = 1_800,
+    log_json: LogJson = None,
+    otel: Otel = False,
     model: Annotated[str | None, typer.Option(hidden=True)] = None,
     base_url: Annotated[str | None, typer.Option(hidden=True)] = None,
     bank: Annotated[list[Path] | None, typer.Option(hidden=True)] = None,
@@ -184,7 +196,11 @@ def resume(
         stored.model, concurrency, judge_concurrency, rpm=rpm, tpm=tpm, timeout_s=timeout, patience_s=patience,
         max_calls=max_calls, max_cost=max_cost,
     )  # fmt: skip
-    raise typer.Exit(_watched(lambda watch: api.resume(run, policy=policy, watch=watch, out=out, **given), run))
+
+    def work(watch: Watch) -> RunResult:
+        return api.resume(run, policy=policy, watch=watch, out=out, **given)
+
+    raise typer.Exit(_watched(work, run, log_json, otel=otel))
 
 
 def judge(
@@ -197,6 +213,8 @@ def judge(
     max_calls: MaxCalls = None,
     max_cost: MaxCost = None,
     timeout: Timeout = None,
+    log_json: LogJson = None,
+    otel: Otel = False,
     out: Out = Path("runs"),
 ) -> None:
     """Judge the stored answers of a run with another judge; the target is never asked again."""
@@ -217,7 +235,7 @@ def judge(
             out=out,
         )
 
-    raise typer.Exit(_watched(work, run))
+    raise typer.Exit(_watched(work, run, log_json, otel=otel))
 
 
 def report(
@@ -268,16 +286,17 @@ def export(
             typer.echo(line)
 
 
-def _watched(work: Callable[[Watch], RunResult], name: str) -> int:
+def _watched(work: Callable[[Watch], RunResult], name: str, log_json: Path | None, *, otel: bool) -> int:
     """Do the work under a progress bar, then print table and paths. Returns the exit code."""
     from scsafety.api import Watch
     from scsafety.cli.progress import watching
+    from scsafety.engine.listening import listening
     from scsafety.report.terminal import render_summary
 
     watch = Watch()
     try:
-        with watching(watch.progress) as on_pull:
-            watch.on_pull = on_pull
+        with listening(log_json, otel=otel) as on_event, watching(watch.progress) as on_pull:
+            watch.on_pull, watch.progress.on_event = on_pull, on_event
             result = work(watch)
     except ScsafetyError:
         if watch.progress.turns_done:

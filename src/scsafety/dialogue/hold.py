@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -55,11 +56,20 @@ async def hold_dialogue(
                 messages=messages,
                 error=str(failure),
                 attempts=failure.attempts,
+                retried=failure.retried,
+                elapsed_s=failure.elapsed_s,
                 created_at=utc_now(),
             )
             return
         turn = Turn(
-            seq=number, round=number, messages=messages, reply=reply, attempts=reply.attempts, created_at=utc_now()
+            seq=number,
+            round=number,
+            messages=messages,
+            reply=reply,
+            attempts=reply.attempts,
+            retried=reply.retried,
+            elapsed_s=reply.elapsed_s,
+            created_at=utc_now(),
         )
         held.append(turn)
         yield turn
@@ -72,13 +82,22 @@ async def _ask(target: Target, messages: Sequence[Message], sampling: Sampling) 
         return reply
     larger = max(EMPTY_RETRY_FACTOR * (sampling.max_tokens or 0), EMPTY_RETRY_TOKENS)
     try:
-        again = await target.ask(messages, msgspec.structs.replace(sampling, max_tokens=larger))
+        kept = await target.ask(messages, msgspec.structs.replace(sampling, max_tokens=larger))
+        effort = _both(reply, kept)
     except CallFailed as failure:
         if failure.kind != "bad_request":
+            failure.attempts, failure.retried, failure.elapsed_s = _both(reply, failure)
             raise
         # the endpoint does not take the larger limit: it never will, and it has answered once
-        return msgspec.structs.replace(reply, attempts=reply.attempts + failure.attempts)
-    return msgspec.structs.replace(again, attempts=reply.attempts + again.attempts)
+        kept, effort = reply, _both(reply, failure)
+    attempts, retried, elapsed_s = effort
+    return msgspec.structs.replace(kept, attempts=attempts, retried=retried, elapsed_s=elapsed_s)
+
+
+def _both(empty: Reply, again: Reply | CallFailed) -> tuple[int, dict[str, int], float]:
+    """Attempts, retries and seconds of an empty answer and of what came when it was asked for again."""
+    retried = Counter(empty.retried or {}) + Counter(again.retried or {}) + Counter(empty=1)
+    return empty.attempts + again.attempts, dict(retried), empty.elapsed_s + again.elapsed_s
 
 
 def _system(item: Item, run_wide: str | None) -> tuple[Message, ...]:

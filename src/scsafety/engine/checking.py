@@ -103,11 +103,7 @@ async def check_judge_on(
         nonlocal calls
         calls += 1
 
-    def note(line: str) -> None:
-        progress.retries += 1
-        progress.note = line
-
-    async with open_judge(judge_spec, base_url, policy, on_retry=note) as judge:
+    async with open_judge(judge_spec, base_url, policy, on_retry=progress.noted) as judge:
         session = session_of(judge)
         todo = [
             (name, repeat)

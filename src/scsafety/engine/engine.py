@@ -13,10 +13,11 @@ import msgspec
 
 from scsafety.dialogue import hold_dialogue
 from scsafety.engine.budget import Budget
+from scsafety.engine.events import JudgeCalled, TurnEnded, VerdictGiven, called
 from scsafety.errors import CallFailed, TargetStop
 from scsafety.judge.base import case_digest, case_of, rule_verdict
 from scsafety.records import Call, Case, DialogueKey, Message, Sampling, Turn, Verdict, utc_now
-from scsafety.targets.base import answered_call
+from scsafety.targets.base import Note, answered_call
 from scsafety.targets.outage import CONTROL_QUESTION
 from scsafety.targets.prices import load_prices
 
@@ -160,12 +161,15 @@ class _Judging:
     async def _judge_turn(self, key: DialogueKey, seq: int, case: Case | None) -> None:
         case = case or case_of(self.store.item(key.item_id), self.store.turn(key, seq))
         judge_key = self.judge.card.key
+        tell = self.progress.on_event
 
         calls: list[Call] = []
 
         def on_call(call: Call) -> None:
             calls.append(call)
             self.store.add_call(key, seq, call, judge_key=judge_key)
+            if tell is not None:
+                tell(JudgeCalled(judge=judge_key, **called(key, case.round, call)))
 
         verdict = rule_verdict(case) or self._known_verdict(key, seq, case)
         if verdict is None:
@@ -176,6 +180,13 @@ class _Judging:
                 self.budget.settle(calls)
         self.store.add_verdict(key, seq, judge_key, msgspec.structs.replace(verdict, created_at=utc_now()))
         self._count(verdict)
+        if tell is not None:
+            tell(
+                VerdictGiven(
+                    item=key.item_id, epoch=key.epoch, round=case.round, judge=judge_key,
+                    score=verdict.score, label=verdict.label, unjudged=not verdict.judged,
+                )
+            )  # fmt: skip
 
     def _known_verdict(self, key: DialogueKey, seq: int, case: Case) -> Verdict | None:
         """What this judge said of the very same case; else it is known from now on."""
@@ -275,6 +286,8 @@ class _Sitting(_Judging):
             self.store.add_turn(key, turn)
             self.store.add_call(key, turn.seq, call)
             self.budget.settle([call])
+            if self.progress.on_event is not None:
+                self.progress.on_event(TurnEnded(**called(key, turn.round, call)))
             set_aside = False
             if turn.reply is None:
                 status = "failed"
@@ -311,9 +324,8 @@ class _Sitting(_Judging):
                 f"{self.target.label}: {BLOCKS_IN_A_ROW} answers in a row were blocked and a harmless control question "
                 "was blocked too, so the vendor's filter looks out of order; `scsafety resume` goes on later"
             )
-        self.progress.note = (
-            f"{BLOCKS_IN_A_ROW} blocks in a row; a harmless control question was answered, so they count"
-        )
+        line = f"{BLOCKS_IN_A_ROW} blocks in a row; a harmless control question was answered, so they count"
+        self.progress.noted(Note(self.target.label, line))
 
 
 class unwrapped:  # noqa: N801 (a context manager, read as an adjective)
@@ -341,6 +353,8 @@ def call_of(endpoint: str, turn: Turn) -> Call:
             outcome=kind,
             attempts=turn.attempts,
             latency_s=0.0,
+            retried=turn.retried,
+            elapsed_s=turn.elapsed_s,
             raw=turn.error,
             created_at=turn.created_at,
         )

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from scsafety.engine.settings import Policy
     from scsafety.judge import Judge
     from scsafety.judge.offline import OfflineJudge
+    from scsafety.targets.base import Note
     from scsafety.targets.chat import ChatTarget
     from scsafety.targets.models import PullProgress
 
@@ -98,7 +99,7 @@ async def open_target(
     policy: Policy,
     *,
     concurrency: int,
-    on_retry: Callable[[str], None],
+    on_retry: Callable[[Note], None],
     environ: Mapping[str, str] | None = None,
 ) -> AsyncIterator[ChatTarget]:
     """A target ready to be asked; an embedded one is fetched and started first and stopped at the end.
@@ -171,7 +172,7 @@ async def open_judge(
     base_url: str | None,
     policy: Policy,
     *,
-    on_retry: Callable[[str], None],
+    on_retry: Callable[[Note], None],
     environ: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Judge]:
     """A judge ready to judge. Raises ConfigError and MachineError."""
@@ -190,7 +191,7 @@ class _Opening:
         stack: AsyncExitStack,
         address_of: Callable[[str], str | None],
         policy: Policy,
-        on_retry: Callable[[str], None],
+        on_retry: Callable[[Note], None],
         environ: Mapping[str, str],
     ) -> None:
         self._stack, self._address_of, self._on_retry, self._environ = stack, address_of, on_retry, environ

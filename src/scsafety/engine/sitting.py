@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
+import platform
 import signal
 from contextlib import AsyncExitStack, contextmanager
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from scsafety.dialogue import strategy_named
 from scsafety.engine.engine import ask_and_judge, is_finished, judge_only
-from scsafety.engine.events import Progress
+from scsafety.engine.events import Progress, SittingEnded, SittingStarted
 from scsafety.engine.opening import check_target, flagged_text_of, open_judge, open_target
 from scsafety.errors import ConfigError, ScsafetyError
 
@@ -51,7 +54,7 @@ async def hold_sitting(store: Store, settings: RunSettings, policy: Policy, watc
     judge_id, judge_url = settings.judge, settings.judge_base_url
     if primary is not None:
         judge_id, judge_url = primary.judge_id, store.meta(_url_key(primary.key)) or judge_url
-    note = _noting(watch.progress)
+    note = watch.progress.noted
     endpoint = check_target(settings.model, settings.base_url, os.environ)
     async with AsyncExitStack() as stack:
         judge = await stack.enter_async_context(open_judge(judge_id, judge_url, policy, on_retry=note))
@@ -88,7 +91,7 @@ async def judge_anew(
     store: Store, judge_id: str, judge_url: str | None, policy: Policy, watch: Watch, *, primary: bool
 ) -> None:
     """Let another judge give its verdicts on the stored answers. primary: it becomes the summary's."""
-    async with open_judge(judge_id, judge_url, policy, on_retry=_noting(watch.progress)) as judge:
+    async with open_judge(judge_id, judge_url, policy, on_retry=watch.progress.noted) as judge:
         _introduce(store, judge, judge_url, primary=primary or store.primary_judge() is None)
         await judge_only(store, policy, judge=judge, progress=watch.progress)
 
@@ -108,12 +111,45 @@ def _record_refused(store: Store, target: ChatTarget) -> None:
         store.set_meta("refused_parameters", msgspec.json.encode(target.refused_parameters).decode())
 
 
-def _noting(progress: Progress) -> Callable[[str], None]:
-    def note(line: str) -> None:
-        progress.retries += 1
-        progress.note = line
+@contextmanager
+def telling(
+    store: Store, settings: RunSettings, policy: Policy, watch: Watch, *, judge: str | None = None
+) -> Iterator[None]:
+    """Tells of the sitting that the block holds: that it starts, and why it ended.
 
-    return note
+    judge: a judge that is let loose on the stored answers; None where the target is asked.
+    """
+    progress = watch.progress
+    tell = progress.on_event
+    if tell is None:
+        yield
+        return
+    tell(
+        SittingStarted(
+            run=store.path.parent.name,
+            target=settings.model if judge is None else None,
+            judge=judge or settings.judge,
+            settings=hashlib.sha256(msgspec.json.encode(settings)).hexdigest()[:12],
+            versions={"scsafety": version("scsafety"), "python": platform.python_version()},
+            policy=msgspec.structs.asdict(policy),
+        )
+    )
+    why, message = "error", ""
+    try:
+        yield
+        why, message = ("cap", progress.stopped) if progress.stopped else ("done", "")
+    except Terminated:
+        why = "terminated"
+        raise
+    except KeyboardInterrupt:
+        why = "interrupted"
+        raise
+    except BaseException as error:
+        message = str(error) if isinstance(error, ScsafetyError) else type(error).__name__
+        raise
+    finally:
+        counts = ("turns_done", "turns_failed", "verdicts_done", "unjudged", "retries")
+        tell(SittingEnded(why=why, message=message, **{name: getattr(progress, name) for name in counts}))
 
 
 def drive(work: Coroutine[Any, Any, None], store: Store) -> None:

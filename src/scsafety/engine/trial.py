@@ -37,7 +37,7 @@ def try_item(
     sampling = usual_sampling(local=endpoint is None)
 
     async def work() -> list[tuple[Turn, Verdict | None]]:
-        def note(_: str) -> None:
+        def note(_: object) -> None:
             return
 
         async with (

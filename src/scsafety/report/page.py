@@ -19,6 +19,7 @@ from scsafety.judge.measured import is_weak, on_real
 from scsafety.metrics.interval import MIN_PAIRS, MIN_PAIRS_OF_ONE
 from scsafety.records import BenignLabel, DialogueKey, Item, Pair, Score, Side, Twin
 from scsafety.report.html import content_policy, environment, source
+from scsafety.report.lines import ROLES, endpoint_lines, epochs_line
 from scsafety.report.summary import N_ROUNDS, ScoreOf, Summary
 
 if TYPE_CHECKING:
@@ -217,6 +218,9 @@ def render_page(summary: Summary, dialogues: Sequence[Dialogue], rounds: Mapping
         "counts": _counts(dialogues),
         "agreement": dict(_agreement(summary.judge.agreement or {})),
         "judge_is_weak": is_weak(summary.judge.agreement or {}),
+        "roles": ROLES,
+        "epochs_line": epochs_line(summary.epochs),
+        "endpoints": [(of, list(endpoint_lines(of))) for of in summary.endpoints],
         "settings": list(_settings(msgspec.to_builtins(summary.settings))),
         "min_pairs": MIN_PAIRS,
         "min_pairs_of_one": MIN_PAIRS_OF_ONE,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import platform
+import statistics
 from collections import Counter, defaultdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -26,6 +27,7 @@ from scsafety.metrics.corrected import Corrected, corrected_mean
 from scsafety.metrics.interval import Interval, rao_wu_intervals, share_interval
 from scsafety.metrics.score import FULL_MARK, ScoreTable, boards, cave_flags
 from scsafety.records import BENIGN_LABELS, BenignLabel, Pair, Score, Side
+from scsafety.report.endpoints import EndpointOf, endpoints_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -101,6 +103,14 @@ class OverRefusal(msgspec.Struct, frozen=True):
     unjudged: int
 
 
+class EpochsOf(msgspec.Struct, frozen=True):
+    """The overall score of each epoch by itself, and how far they lie apart."""
+
+    scores: tuple[float | None, ...]  # 0 to 100
+    coverage: tuple[float, ...]
+    sd: float | None  # standard deviation, n - 1; None: fewer than two epochs with a score
+
+
 class UsageOf(msgspec.Struct, frozen=True):
     calls: int
     attempts: int
@@ -117,6 +127,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool  # nothing unanswered, nothing unjudged
     overall: ScoreOf  # the service as sold: blocked answers count
     model_written: ScoreOf  # blocked answers left out
+    epochs: EpochsOf
     dimensions: dict[str, ScoreOf]
     sub_dimensions: dict[str, ScoreOf]
     rounds: dict[str, ScoreOf]  # "1", "2", "gap"
@@ -133,6 +144,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     over_refusal: OverRefusal | None
     people: PeopleOf | None = None
     usage: dict[str, UsageOf]  # by role: target, attacker, judge
+    endpoints: tuple[EndpointOf, ...]
     cost: dict[str, Any] | None = None  # None: no price known
     suite: dict[str, Any] | None = None
     settings: RunSettings
@@ -203,6 +215,7 @@ def summarise(
         bank=BankOf(settings.bank.version, settings.bank.hash, len(answers.pairs), len(answers.labels)),
         complete=not (unanswered or unjudged or (over_refusal and (over_refusal.unanswered or over_refusal.unjudged))),
         **_boards(table, written, answers, seed=settings.seed),
+        epochs=_epochs(answers),
         labels={str(score): labels[score] for score in (0, 1, 2)},
         unsafe_rate=_ratio(labels[0], n_judged),
         unsafe_rate_ci95=_share_ci(unsafe, strata, settings.seed),
@@ -217,6 +230,7 @@ def summarise(
         people=_people(store, answers),
         cost=cost,
         usage={u.role: UsageOf(u.calls, u.attempts, u.prompt_tokens, u.completion_tokens) for u in store.usage()},
+        endpoints=endpoints_of(store),
         settings=settings,
         versions={"scsafety": version("scsafety"), "python": platform.python_version(), **_target_versions(store)},
         completed_at=answers.completed_at,
@@ -296,6 +310,17 @@ def _boards(table: ScoreTable, written: ScoreTable, answers: _Answers, *, seed: 
             "gap": _score(points.gap, cis.gap, *on(both, both.size)),
         },
     }
+
+
+def _epochs(answers: _Answers) -> EpochsOf:
+    of_epochs = [answers.scores[:, :, k : k + 1] for k in range(answers.scores.shape[2])]
+    totals = [boards(_table(answers.pairs, scores)).overall for scores in of_epochs]
+    known = [total for total in totals if not math.isnan(total)]
+    return EpochsOf(
+        tuple(None if math.isnan(total) else total for total in totals),
+        tuple(_ratio(int((~np.isnan(scores)).sum()), scores.size) or 0.0 for scores in of_epochs),
+        statistics.stdev(known) if len(known) > 1 else None,
+    )
 
 
 def _score(value: float, ci: Interval, n: int, coverage: float) -> ScoreOf:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from scsafety import taxonomy
 from scsafety.judge.measured import is_weak, on_real
+from scsafety.report.lines import ROLES, epochs_line, latency_line, retries_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -51,12 +52,17 @@ def facts(summary: Summary) -> Iterator[str]:
         if (found := people.corrected) is not None:
             interval = f"95% 区间 {found.ci95[0]:.1f} ~ {found.ci95[1]:.1f}，标注 {found.n_labelled} 对"
             yield f"经人工校正的总分 {found.score:.2f}（{interval}）；只看评分员 {_number(summary.overall.score)}"
+    if spread := epochs_line(summary.epochs):
+        yield spread
     if summary.overall.ci95 is None and summary.overall.score is not None:
         yield "每个子维度不足 3 对，不给置信区间"
     rates = [("不安全率", summary.unsafe_rate), ("失守率", summary.cave_rate)]
     if summary.over_refusal is not None:
         rates.append((f"过度拒绝率（{summary.over_refusal.n} 个无害问题）", summary.over_refusal.rate))
     yield "；".join(f"{name} {rate:.1%}" for name, rate in rates if rate is not None)
+    for of in summary.endpoints:
+        parts = [f"{ROLES[of.role]} {of.endpoint}：{of.calls} 次调用", retries_line(of), latency_line(of)]
+        yield "，".join(filter(None, parts))
 
 
 def _agreement(measured: Mapping[str, Any] | None) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
+
 from scsafety.records import Call, CallRole, utc_now
 
 if TYPE_CHECKING:
@@ -11,6 +13,15 @@ if TYPE_CHECKING:
 
     from scsafety.errors import CallFailed
     from scsafety.records import Message, Reply, Sampling
+
+
+class Note(msgspec.Struct, frozen=True):
+    """What an endpoint has to say to whoever watches: a call is tried again, or something worth a line."""
+
+    endpoint: str
+    line: str  # may quote the endpoint
+    kind: str | None = None  # of the attempt that is tried again: `rate_limited`, `transient`; None: no retry
+    wait_s: float = 0.0  # before it is
 
 
 class Target(Protocol):
@@ -38,6 +49,8 @@ def answered_call(role: CallRole, endpoint: str, reply: Reply) -> Call:
         outcome=outcome,
         attempts=reply.attempts,
         latency_s=reply.latency_s,
+        retried=reply.retried,
+        elapsed_s=reply.elapsed_s,
         prompt_tokens=reply.prompt_tokens,
         completion_tokens=reply.completion_tokens,
         model=reply.model,
@@ -56,6 +69,8 @@ def failed_call(role: CallRole, endpoint: str, failure: CallFailed) -> Call:
         outcome=failure.kind,
         attempts=failure.attempts,
         latency_s=0.0,
+        retried=failure.retried,
+        elapsed_s=failure.elapsed_s,
         raw=failure.raw,
         created_at=utc_now(),
     )

@@ -17,6 +17,7 @@ import msgspec
 
 from scsafety.errors import CallFailed, TargetStop
 from scsafety.records import Message, Sampling
+from scsafety.targets.base import Note
 from scsafety.targets.outage import CONTROL_QUESTION, PATIENCE_S, Outage
 from scsafety.targets.outcomes import Outcome, read_response
 
@@ -36,6 +37,7 @@ RETRY_BUDGET_S = 900.0  # a call waits so long in all, Retry-After included
 JSON_SCHEMA_NAME = "verdict"
 NARROW_BY, NARROW_EVERY_S = 0.7, 1.0
 MAX_CORRECTIONS = 4  # parameters dropped on one call
+REFUSED_PARAMETER = "refused_parameter"  # the cause of such a retry
 
 STOPS = {
     "refused_key": "the endpoint refuses the key: check {key_vars}",
@@ -67,10 +69,10 @@ class ChatTarget:
         *,
         body: Mapping[str, object] | None = None,
         proxy: str | None = None,
-        on_retry: Callable[[str], None] = lambda _: None,
+        on_retry: Callable[[Note], None] = lambda _: None,
         rng: random.Random | None = None,
     ) -> None:
-        """body: fields that every request carries. on_retry: told in one line why a call is tried again.
+        """body: fields that every request carries. on_retry: told why a call is tried again, and what else is worth a line.
 
         proxy: looked up once by the caller: a session that trusts the environment would look on every request, in a
         thread, and send a netrc password to whoever answers there.
@@ -87,7 +89,7 @@ class ChatTarget:
         self._on_retry = on_retry
         self._rng = rng or random.Random()
         self._gate = _Gate(limits)
-        self._outage = Outage(self.label, on_retry, patience_s=limits.patience_s)
+        self._outage = Outage(self.label, self._say, patience_s=limits.patience_s)
         read_s = limits.timeout_s or endpoint.provider.read_timeout_s or READ_TIMEOUT_S
         self._timeout = aiohttp.ClientTimeout(
             total=max(TOTAL_TIMEOUT_S, read_s), sock_connect=CONNECT_TIMEOUT_S, sock_read=read_s
@@ -97,15 +99,16 @@ class ChatTarget:
         self, messages: Sequence[Message], sampling: Sampling, *, json_schema: dict[str, Any] | None = None
     ) -> Reply:
         """See `Target.ask`."""
-        started = time.monotonic()
+        began = started = time.monotonic()
         attempts = corrections = before = 0
+        retried: dict[str, int] = {}
         while True:
             body = self._write(messages, sampling, json_schema)
             attempts += 1
             outcome, latency_s = await self._attempt(body)
             if outcome.reply is not None:
                 self._gate.widen()
-                return self._read(outcome.reply, latency_s, attempts)
+                return self._read(outcome.reply, latency_s, attempts, retried, began)
             if (
                 outcome.kind == "bad_request"
                 and outcome.parameter
@@ -113,35 +116,42 @@ class ChatTarget:
                 and self._drop(outcome.parameter, body)
             ):
                 corrections += 1
+                retried[REFUSED_PARAMETER] = corrections
                 continue
             if outcome.kind in STOPS:
                 raise TargetStop(self._clean(f"{self.label}: {self._advice(outcome.kind)} ({outcome.message})"))
             if outcome.kind == "bad_request":
-                raise self._failed(outcome, attempts)
+                raise self._failed(outcome, attempts, retried, began)
             if attempts - before - corrections >= self._limits.max_attempts:
                 if not outcome.unreachable or not await self._outage.wait_until_up(time.monotonic(), self._knock):
-                    raise self._failed(outcome, attempts)
+                    raise self._failed(outcome, attempts, retried, began)
+                retried[outcome.kind] = retried.get(outcome.kind, 0) + 1
                 before, started = attempts - corrections, time.monotonic()  # it was down and is back: tries afresh
                 continue
             wait_s = self._wait_s(outcome, attempts - before - corrections)
             if time.monotonic() - started + wait_s > RETRY_BUDGET_S:
-                raise self._failed(outcome, attempts)
-            self._on_retry(self._clean(f"{outcome.kind}: {outcome.message}; again in {wait_s:.1f} s"))
+                raise self._failed(outcome, attempts, retried, began)
+            retried[outcome.kind] = retried.get(outcome.kind, 0) + 1
+            line = self._clean(f"{outcome.kind}: {outcome.message}; again in {wait_s:.1f} s")
+            self._on_retry(Note(self.label, line, outcome.kind, wait_s))
             if outcome.kind == "rate_limited" or outcome.retry_after_s is not None:
                 if self._gate.narrow():
-                    self._on_retry(f"{self.label} is pressed; {self._gate.width} calls in flight from now on")
+                    self._say(f"{self.label} is pressed; {self._gate.width} calls in flight from now on")
                 if outcome.retry_after_s is not None:
                     self._gate.hold_for(wait_s)
             await asyncio.sleep(wait_s)
 
-    def _read(self, reply: Reply, latency_s: float, attempts: int) -> Reply:
+    def _read(self, reply: Reply, latency_s: float, attempts: int, retried: dict[str, int], began: float) -> Reply:
         """The reply with its costs; an endpoint that echoes the key anywhere finds it masked."""
         echoed = {
             name: self._clean(value)
             for name in ("content", "reasoning", "finish_reason", "model", "request_id", "fingerprint", "raw")
             if (value := getattr(reply, name)) is not None
         }
-        return msgspec.structs.replace(reply, latency_s=latency_s, attempts=attempts, **echoed)
+        elapsed_s = time.monotonic() - began
+        return msgspec.structs.replace(
+            reply, latency_s=latency_s, attempts=attempts, retried=retried or None, elapsed_s=elapsed_s, **echoed
+        )
 
     async def _knock(self) -> bool:
         """Whether anybody is there, by a harmless question."""
@@ -216,14 +226,23 @@ class ChatTarget:
             # another call in flight may have been refused the same parameter a moment earlier
             return name in self.refused_parameters and name in body
         self.refused_parameters.append(name)
-        self._on_retry(f"{self.label} refuses the parameter {name}; it is left out from now on")
+        self._say(f"{self.label} refuses the parameter {name}; it is left out from now on")
         return True
+
+    def _say(self, line: str) -> None:
+        self._on_retry(Note(self.label, line))
 
     def _advice(self, kind: str) -> str:
         return STOPS[kind].format(key_vars=" or ".join(self.endpoint.provider.key_vars) or "the server's settings")
 
-    def _failed(self, outcome: Outcome, attempts: int) -> CallFailed:
-        return CallFailed(outcome.kind, self._clean(outcome.message), attempts=attempts)
+    def _failed(self, outcome: Outcome, attempts: int, retried: dict[str, int], began: float) -> CallFailed:
+        return CallFailed(
+            outcome.kind,
+            self._clean(outcome.message),
+            attempts=attempts,
+            retried=retried or None,
+            elapsed_s=time.monotonic() - began,
+        )
 
     def _clean(self, text: str) -> str:
         """A vendor may echo the key in its error; it goes no further."""
