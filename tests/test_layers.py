@@ -29,6 +29,7 @@ LAYERS = {
     "api": 8,
     "web": 9,
     "cli": 10,
+    "__main__": 11,
 }
 BASE = {"records", "errors", "files", "taxonomy"}
 EDGE = {"cli"}
