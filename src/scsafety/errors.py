@@ -78,7 +78,7 @@ class TargetStop(ScsafetyError):
 class CallFailed(ScsafetyError):
     """One call ended without an answer after its retries.
 
-    `kind` is the outcome class (`transient`, `rate_limited`, `timeout`, `bad_request`, `bad_reply`).
+    `kind` is the outcome class: `transient`, `rate_limited`, `bad_request`, `too_long`.
     """
 
     def __init__(self, kind: str, message: str, *, attempts: int = 1, raw: str | None = None) -> None:

@@ -74,7 +74,7 @@ async def _ask(target: Target, messages: Sequence[Message], sampling: Sampling) 
     try:
         again = await target.ask(messages, msgspec.structs.replace(sampling, max_tokens=larger))
     except CallFailed as failure:
-        if failure.kind != "bad_request":
+        if failure.kind not in ("bad_request", "too_long"):
             raise
         # the endpoint does not take the larger limit: it never will, and it has answered once
         return msgspec.structs.replace(reply, attempts=reply.attempts + failure.attempts)

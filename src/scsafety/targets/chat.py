@@ -42,7 +42,10 @@ STOPS = {
     "quota": "the account has no quota or balance left: top it up",
     "account_risk": "the vendor restricts this account: stop the tests and talk to the vendor",
     "not_found": "no such model or address there: check the model's name and --base-url",
+    "untrusted": "its certificate cannot be trusted: check --base-url; SSL_CERT_FILE can name an authority of your own",
 }
+NEVER_THERE = "nobody is there: check --base-url and the network, then `scsafety resume` goes on"
+FINAL = ("bad_request", "too_long")  # the same request gets the same answer: not tried again
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,10 +119,12 @@ class ChatTarget:
                 continue
             if outcome.kind in STOPS:
                 raise TargetStop(self._clean(f"{self.label}: {self._advice(outcome.kind)} ({outcome.message})"))
-            if outcome.kind == "bad_request":
+            if outcome.kind in FINAL:
                 raise self._failed(outcome, attempts)
             if attempts - before - corrections >= self._limits.max_attempts:
                 if not outcome.unreachable or not await self._outage.wait_until_up(time.monotonic(), self._knock):
+                    if outcome.unreachable and not self._outage.ever_reached:
+                        raise TargetStop(self._clean(f"{self.label}: {NEVER_THERE} ({outcome.message})"))
                     raise self._failed(outcome, attempts)
                 before, started = attempts - corrections, time.monotonic()  # it was down and is back: tries afresh
                 continue
@@ -165,9 +170,12 @@ class ChatTarget:
                     outcome = read_response(
                         self.endpoint.provider, response.status, response.headers, data, now=time.time()
                     )
-            except TimeoutError:
+            except aiohttp.ClientConnectorCertificateError as error:
+                outcome = Outcome(kind="untrusted", message=str(error.certificate_error)[:300])
+            except TimeoutError as error:
+                late = "no connection" if isinstance(error, aiohttp.ConnectionTimeoutError) else "no answer"
                 outcome = Outcome(
-                    kind="transient", message="no answer within the time-out (--timeout)", unreachable=True
+                    kind="transient", message=f"{late} within the time-out (--timeout)", unreachable=True
                 )
             except (aiohttp.ClientError, OSError) as error:
                 message = f"{type(error).__name__}: {error}"[:300]
