@@ -7,6 +7,7 @@ up every call to that endpoint, not only the one that was told.
 from __future__ import annotations
 
 import asyncio
+import io
 import random
 import time
 from collections import deque
@@ -160,7 +161,7 @@ class ChatTarget:
             try:
                 async with self._session.post(
                     self.endpoint.url,
-                    data=msgspec.json.encode(body),
+                    data=_payload(msgspec.json.encode(body)),
                     headers=self._headers,
                     proxy=self._proxy,
                     timeout=self._timeout,
@@ -174,9 +175,7 @@ class ChatTarget:
                 outcome = Outcome(kind="untrusted", message=str(error.certificate_error)[:300])
             except TimeoutError as error:
                 late = "no connection" if isinstance(error, aiohttp.ConnectionTimeoutError) else "no answer"
-                outcome = Outcome(
-                    kind="transient", message=f"{late} within the time-out (--timeout)", unreachable=True
-                )
+                outcome = Outcome(kind="transient", message=f"{late} within the time-out (--timeout)", unreachable=True)
             except (aiohttp.ClientError, OSError) as error:
                 message = f"{type(error).__name__}: {error}"[:300]
                 gone = isinstance(error, (aiohttp.ClientConnectionError, OSError))
@@ -343,6 +342,11 @@ async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
         if size > MAX_BODY_BYTES:
             raise ValueError(f"the answer is larger than {MAX_BODY_BYTES // 2**20} MiB")
     return b"".join(chunks)
+
+
+def _payload(body: bytes) -> bytes | io.BytesIO:
+    """A body of more than 1 MiB (a long answer in the history) goes out piece by piece; aiohttp warns otherwise."""
+    return body if len(body) < 2**20 else io.BytesIO(body)
 
 
 def _estimate_tokens(body: Mapping[str, Any]) -> int:
