@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import msgspec
 
-from scsafety.errors import CallFailed, TargetStop
+from scsafety.errors import CallFailed, NobodyThere, TargetStop
 from scsafety.records import Message, Sampling
 from scsafety.targets.outage import CONTROL_QUESTION, PATIENCE_S, Outage
 from scsafety.targets.outcomes import Outcome, read_response
@@ -125,7 +125,7 @@ class ChatTarget:
             if attempts - before - corrections >= self._limits.max_attempts:
                 if not outcome.unreachable or not await self._outage.wait_until_up(time.monotonic(), self._knock):
                     if outcome.unreachable and not self._outage.ever_reached:
-                        raise TargetStop(self._clean(f"{self.label}: {NEVER_THERE} ({outcome.message})"))
+                        raise NobodyThere(self._clean(f"{self.label}: {NEVER_THERE} ({outcome.message})"))
                     raise self._failed(outcome, attempts)
                 before, started = attempts - corrections, time.monotonic()  # it was down and is back: tries afresh
                 continue
