@@ -14,7 +14,7 @@ import threading
 import urllib.request
 from pathlib import Path
 from subprocess import PIPE, Popen
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,8 +32,7 @@ class Connection(asyncio.Protocol):
         self.loop = asyncio.get_running_loop()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 (a TCP server's)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's own is none by its class
 
     def data_received(self, data: bytes) -> None:
         held = self._held
