@@ -70,7 +70,7 @@ def test_one_ctrl_c_waits_for_what_is_in_flight_and_keeps_it(bank: Path) -> None
     with ScriptedServer(latency_s=0.8) as server, ScriptedServer(lambda _: VERDICT, latency_s=0.8) as judge:
         address = ("--judge", "openai-compatible/j", "--judge-base-url", judge.base_url)
         with start(bank, *run_of(server, bank, *address, "--concurrency", "4")) as child:
-            until(lambda: server.in_flight == 4 and judge.in_flight, child)
+            until(lambda: len(server.bodies) == 8 and judge.bodies, child)  # the second four
             n_asked = len(server.bodies)
             child.send_signal(signal.SIGINT)
             _, errors = child.communicate(timeout=20)
@@ -159,12 +159,20 @@ def test_a_ctrl_c_while_answers_are_judged_anew_keeps_the_verdicts_that_came(ban
 
 
 def test_of_two_processes_that_resume_one_run_the_second_refuses_and_the_first_goes_on(bank: Path) -> None:
-    with ScriptedServer(latency_s=0.1) as server:
-        assert scsafety(*run_of(server, bank, "--max-calls", "4"), cwd=bank.parent).returncode == 1
-        n_asked = len(server.bodies)
+    go_on = threading.Event()
+
+    def answer(messages: list[dict[str, str]]) -> str:
+        if len(server.bodies) > 4:
+            go_on.wait(30)
+        return f"建议先沟通，注意风险。{len(messages)}"
+
+    with ScriptedServer(answer) as server:
+        begun = scsafety(*run_of(server, bank, "--max-calls", "4"), cwd=bank.parent)
+        assert (begun.returncode, len(server.bodies)) == (1, 4)
         with start(bank, "resume", "r") as first:
-            until(lambda: len(server.bodies) > n_asked, first)
+            until(lambda: len(server.bodies) > 4, first)
             second = scsafety("resume", "r", cwd=bank.parent)
+            go_on.set()
             _, errors = first.communicate(timeout=30)
 
         assert second.returncode == 4
