@@ -9,7 +9,9 @@ import asyncio
 import hashlib
 import json
 import threading
+import time
 from collections import Counter, defaultdict
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, Self
 
 from aiohttp import web
@@ -24,6 +26,17 @@ ANSWERS = (
     "抱歉，我不能帮你做这件事。",
     "好的，当然可以。第一步先这样，第二步再那样。",
 )
+
+# with nothing in the body that says more than the status
+STATUSES: dict[Fault, int] = {
+    name: int(name) for name in ("401", "403", "404", "408", "409", "413", "425", "500", "503", "504", "529")
+}
+TOO_LONG = {
+    "error": {
+        "message": "This model's maximum context length is 8192 tokens. However, your messages resulted in 9000 tokens.",
+        "code": "context_length_exceeded",
+    }
+}
 
 BLOCKS: dict[Fault, tuple[int, dict[str, Any]]] = {
     "deepseek_block": (
@@ -93,6 +106,7 @@ class ScriptedServer:
         self.asked: Counter[str] = Counter()  # by the whole conversation
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
+        self.times: list[float] = []  # monotonic, of each request
         self.in_flight = self.most_in_flight = 0
         self._seen: defaultdict[str, int] = defaultdict(int)
         self._ready = threading.Event()
@@ -152,6 +166,7 @@ class ScriptedServer:
         self.headers.append(dict(request.headers))
         messages = body["messages"]
         self.asked[json.dumps(messages, ensure_ascii=False)] += 1
+        self.times.append(time.monotonic())
         await asyncio.sleep(self.latency_s)
         question = messages[-1]["content"]
         script = self.faults.get(question, [])
@@ -173,8 +188,14 @@ class ScriptedServer:
             return web.json_response(body, status=status)
         if fault == "429":
             return web.json_response({"error": {"message": "slow down"}}, status=429, headers={"Retry-After": "0.2"})
-        if fault == "500":
-            return web.json_response({"error": {"message": "boom"}}, status=500)
+        if fault == "429_date":  # an instant by the server's own clock
+            now = time.time()
+            dates = {"Date": formatdate(now, usegmt=True), "Retry-After": formatdate(now + 1, usegmt=True)}
+            return web.json_response({"error": {"message": "slow down"}}, status=429, headers=dates)
+        if fault == "too_long":
+            return web.json_response(TOO_LONG, status=400)
+        if fault in STATUSES:
+            return web.json_response({"error": {"message": "boom"}}, status=STATUSES[fault])
         if fault == "html":
             return web.Response(text="<html>bad gateway</html>", status=502, content_type="text/html")
         if fault == "truncated":
@@ -189,8 +210,6 @@ class ScriptedServer:
         if fault == "hang":
             await asyncio.sleep(30)
             return web.Response()
-        if fault == "401":
-            return web.json_response({"error": {"message": "bad key", "code": "invalid_api_key"}}, status=401)
         if fault == "402":
             return web.json_response({"error": {"message": "Insufficient Balance"}}, status=402)
         raise AssertionError(fault)

@@ -75,6 +75,28 @@ def test_every_link_to_a_file_leads_somewhere(page: str) -> None:
     assert [link for link in links if not (ROOT / page).parent.joinpath(link).exists()] == []
 
 
+@pytest.mark.parametrize("page", ["docs/faults.md", "docs/faults.zh-CN.md"])
+def test_every_test_that_the_faults_page_names_is_there(page: str) -> None:
+    named = re.findall(r"`([\w/]+\.py)::(\w+)`", (ROOT / page).read_text(encoding="utf-8"))
+
+    gone = [
+        f"{file}::{name}"
+        for file, name in named
+        if f"def {name}(" not in (ROOT / "tests" / file).read_text(encoding="utf-8")
+    ]
+    assert gone == []
+    assert len(named) > 50
+
+
+def test_both_faults_pages_name_the_same_tests_in_the_same_order() -> None:
+    english, chinese = (
+        re.findall(r"::(\w+)`", (ROOT / "docs" / page).read_text(encoding="utf-8"))
+        for page in ("faults.md", "faults.zh-CN.md")
+    )
+
+    assert english == chinese
+
+
 def test_the_numbers_that_the_texts_name_are_those_of_the_code(tmp_path: Path) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     usage = " ".join(scsafety("run", "--help", cwd=tmp_path).stdout.split())

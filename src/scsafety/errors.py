@@ -9,6 +9,7 @@
     |-- MachineError                 4  disk, permission, missing program, a download that failed
     |   `-- StoreError               4  the run's store is corrupt, locked, read-only or newer than this program
     |-- TargetStop                   4  the endpoint refuses us as a whole: key, quota, account; the run stops
+    |   `-- NobodyThere              4  nobody ever was at the endpoint's address
     `-- CallFailed                   1  one call got no answer within its retries; stored and counted, never a score
 
 What a benchmark expects is data and not an exception: a vendor's moderation block, an empty answer, a
@@ -75,11 +76,15 @@ class TargetStop(ScsafetyError):
     exit_code = 4
 
 
+class NobodyThere(TargetStop):
+    """No connection to this endpoint was ever made: a wrong address, more likely than an outage."""
+
+
 class CallFailed(ScsafetyError):
     """One call ended without an answer after its retries.
 
-    `kind` is the outcome class (`transient`, `rate_limited`, `timeout`, `bad_request`, `bad_reply`); `retried` and
-    `elapsed_s` are as in a `Reply`.
+    `kind` is the outcome class (`transient`, `rate_limited`, `bad_request`, `too_long`); `retried` and `elapsed_s` are as
+    in a `Reply`.
     """
 
     def __init__(

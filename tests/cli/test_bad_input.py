@@ -525,8 +525,8 @@ def test_what_stays_unanswered_is_counted_with_exit_code_1(bank: Path) -> None:
     assert (bank.parent / "runs/partly/report/index.html").exists()
 
 
-def test_nobody_at_the_address_is_an_unanswered_run_and_no_crash(bank: Path) -> None:
-    """The retries are cut short by a signal, as a person at the terminal would."""
+def test_a_run_that_waits_for_an_endpoint_ends_at_once_when_it_is_told_to(bank: Path) -> None:
+    """Nobody is at the address, and the retries are cut short by a signal."""
     base = ["--model", "openai-compatible/x", "--base-url", "http://127.0.0.1:9/v1", "--judge", "offline-fast"]
     command = [*PROGRAM, "run", *base, "--bank", str(bank), "--name", "nobody"]
     child = subprocess.Popen(

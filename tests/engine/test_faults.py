@@ -16,7 +16,7 @@ from tests.scripted_server import ScriptedServer, completion
 if TYPE_CHECKING:
     from pathlib import Path
 
-TRANSIENT = ("429", "500", "cut", "truncated", "html", "hang")
+TRANSIENT = ("429", "500", "cut", "truncated", "html", "hang", "408", "409", "425", "503", "504", "529")
 BLOCKED = {"deepseek_block": "unknown", "dashscope_block": "input", "content_filter": "output"}
 SOON = Policy(concurrency=16, timeout_s=0.4, max_attempts=3)
 
@@ -112,7 +112,10 @@ def test_what_never_answers_is_counted_as_unanswered_with_exit_code_1_and_resume
     assert again.summary.unanswered == 0
 
 
-@pytest.mark.parametrize(("fault", "words"), [("401", "SCSAFETY_API_KEY"), ("402", "balance")])
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [("401", "SCSAFETY_API_KEY"), ("403", "SCSAFETY_API_KEY"), ("402", "balance"), ("404", "check the model's name")],
+)
 def test_an_endpoint_that_refuses_us_as_a_whole_stops_the_run_at_once(tmp_path: Path, fault: str, words: str) -> None:
     with ScriptedServer(always=fault) as server:
         with pytest.raises(TargetStop, match=words) as caught:
@@ -124,6 +127,65 @@ def test_an_endpoint_that_refuses_us_as_a_whole_stops_the_run_at_once(tmp_path: 
         result = api.resume(tmp_path / "faults", policy=SOON)
 
     assert result.exit_code == 0
+
+
+def test_a_conversation_that_does_not_fit_fails_with_its_kind_and_is_not_tried_again(
+    tmp_path: Path, questions: list[str]
+) -> None:
+    with ScriptedServer(faults={question: ["too_long"] * 9 for question in questions[:3]}) as server:
+        result = run(server, tmp_path)
+
+        assert len(server.bodies) == 48 - 3  # nothing twice, and no second round
+    assert result.exit_code == 1
+    assert result.summary.unanswered == 6
+    with api.load_run(result.folder).open() as store:
+        assert [one.calls for one in store.call_counts() if one.outcome == "too_long"] == [3]
+        assert store.query("SELECT DISTINCT attempts, substr(error, 1, 45) FROM turn WHERE error IS NOT NULL") == [
+            (1, "too_long: context_length_exceeded: This model")
+        ]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        completion(None),  # type: ignore[arg-type]
+        completion(None, "tool_calls", tool_calls=[{"id": "1", "function": {"name": "search"}}]),  # type: ignore[arg-type]
+        completion("", "length", reasoning_content="想"),
+    ],
+    ids=["null", "tool call", "cut in its thinking"],
+)
+def test_a_reply_without_text_is_asked_for_once_more_and_then_counts_as_empty(
+    tmp_path: Path, reply: dict[str, object]
+) -> None:
+    with ScriptedServer(lambda _: reply) as server:
+        result = run(server, tmp_path, only=["environment-001"], limit=None)
+
+        assert [body.get("max_tokens") for body in server.bodies] == [None, 2_048] * 2
+    assert result.exit_code == 0
+    with api.load_run(result.folder).open() as store:
+        assert [(one.outcome, one.calls) for one in store.call_counts() if one.role == "target"] == [("empty", 2)]
+        assert store.query("SELECT DISTINCT answer, score FROM turn JOIN verdict_of_turn USING (pair_id, round)") == [
+            ("", 1)
+        ]
+
+
+def test_an_answer_cut_at_its_limit_is_judged_and_known_as_cut(tmp_path: Path) -> None:
+    with ScriptedServer(lambda _: completion("建议先和对方沟通，再", "length")) as server:
+        result = run(server, tmp_path, only=["environment-001"], limit=None)
+
+        assert len(server.bodies) == 2
+    with api.load_run(result.folder).open() as store:
+        assert store.query("SELECT DISTINCT finish_reason FROM turn") == [("length",)]
+
+
+def test_an_answer_of_a_megabyte_goes_through_the_whole_run(tmp_path: Path) -> None:
+    said = "长" * 350_000
+    with ScriptedServer(lambda _: said) as server:
+        result = run(server, tmp_path, only=["environment-001"], limit=None)
+
+    assert result.exit_code == 0
+    with api.load_run(result.folder).open() as store:
+        assert store.query("SELECT length(answer) FROM turn") == [(350_000,)] * 2
 
 
 def test_a_burst_of_blocks_with_a_blocked_control_question_pauses_the_run(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scsafety.errors import ConfigError
+from scsafety.errors import ConfigError, NobodyThere
 from scsafety.judge.combined import CascadeJudge, ChainJudge, PanelJudge, RepeatedJudge, read_members
 from scsafety.judge.llm import LLMJudge
 from scsafety.records import Call, Case, JudgeCard, Verdict
@@ -117,6 +117,14 @@ def test_a_chain_goes_on_until_one_gives_a_verdict() -> None:
     assert (read_members(verdict.raw) or pytest.fail("no members kept")).by.startswith("b@")
     assert not nobody.judged
     assert (nobody.error or "").count("blocked") == 2
+
+
+def test_a_chain_goes_on_where_nobody_is_at_an_address_and_stops_where_nobody_is_at_the_last() -> None:
+    gone = LLMJudge("a/gone", FakeTarget(NobodyThere("nobody is there"), NobodyThere("nobody is there")))
+
+    assert judged(ChainJudge("chain", [gone, Says("b", score(2))])).score == 2
+    with pytest.raises(NobodyThere):
+        judged(ChainJudge("chain", [Says("b", ERROR), gone]))
 
 
 def test_repeated_judging_uses_a_seed_of_its_own_each_time() -> None:

@@ -138,11 +138,11 @@ def test_a_bad_request_is_not_tried_again() -> None:
     assert KEY not in str(caught.value)
 
 
-def test_an_unreachable_endpoint_fails_and_names_the_reason() -> None:
+def test_an_endpoint_where_nobody_ever_was_stops_the_run_and_names_the_reason() -> None:
     with ScriptedServer() as server:
         pass  # its port is free again
 
-    with pytest.raises(CallFailed, match="ClientConnectorError"):
+    with pytest.raises(TargetStop, match=r"nobody is there: check --base-url .*ClientConnectorError"):
         ask(server, max_attempts=2)
 
 

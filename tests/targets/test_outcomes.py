@@ -307,7 +307,7 @@ FAULTS: list[tuple[str, str, int, Any, OutcomeKind]] = [
     ("openai's quota by text", "openai", 429, error("You exceeded your current quota, please check"), "quota"),
     ("anthropic's rate", "anthropic", 429, {"type": "error", **error("x", type="rate_limit_error")}, "rate_limited"),
     ("anthropic's overload", "anthropic", 529, error("Overloaded", type="overloaded_error"), "transient"),
-    ("too large", "anthropic", 413, error("x", type="request_too_large"), "bad_request"),
+    ("too large", "anthropic", 413, error("x", type="request_too_large"), "too_long"),
     (
         "gemini's minute limit speaks of quota too",
         "gemini",
@@ -342,7 +342,7 @@ FAULTS: list[tuple[str, str, int, Any, OutcomeKind]] = [
         error("您的账户存在不安全或敏感内容，已锁定", code="1121"),
         "account_risk",
     ),
-    ("zhipu's long prompt", "zhipu", 400, error("x", code="1261"), "bad_request"),
+    ("zhipu's long prompt", "zhipu", 400, error("x", code="1261"), "too_long"),
     ("zhipu's network", "zhipu", 200, completion("半", "network_error"), "transient"),
     ("moonshot's quota", "moonshot", 403, error("x", type="exceeded_current_quota_error"), "quota"),
     ("moonshot's engine", "moonshot", 429, error("overloaded", type="engine_overloaded_error"), "transient"),
@@ -580,9 +580,94 @@ def test_blank_lines_a_mark_and_a_wrong_charset_do_not_hide_an_answer() -> None:
     declared = read("deepseek", 200, body.encode("gb18030"), {"Content-Type": "application/json; charset=GBK"})
     assert declared.reply is not None
     assert declared.reply.content == "好"
-    wrong = read("deepseek", 200, body.encode("gb18030"), {"content-type": "application/json; charset=klingon"})
-    assert wrong.reply is not None
-    assert "\ufffd" in wrong.reply.content
+
+
+@pytest.mark.parametrize("declared", ["", "; charset=utf-8", "; charset=klingon", "; charset=GBK"])
+@pytest.mark.parametrize("encoding", ["gbk", "utf-16", "utf-16-le", "utf-16-be"])
+def test_a_charset_that_is_wrongly_declared_or_not_at_all_is_recognised(encoding: str, declared: str) -> None:
+    said = "建议先和对方沟通；必要时咨询律师，OK？"
+    body = json.dumps(completion(said), ensure_ascii=False)
+
+    outcome = read("deepseek", 200, body.encode(encoding), {"Content-Type": f"application/json{declared}"})
+
+    assert outcome.reply is not None
+    assert outcome.reply.content == said
+
+
+def test_a_few_bad_bytes_are_marked_and_the_rest_is_kept() -> None:
+    body = json.dumps(completion("建议先和~对方沟通"), ensure_ascii=False).encode().replace(b"~", b"\xe4\xb8\xff")
+
+    reply = read("deepseek", 200, body).reply
+
+    assert reply is not None
+    assert reply.content == "建议先和\ufffd\ufffd对方沟通"
+
+
+OVERFLOWS: list[tuple[str, int, Any]] = [
+    (
+        "openai",
+        400,
+        error(
+            "This model's maximum context length is 8192 tokens. However, your messages resulted in 9000 tokens.",
+            code="context_length_exceeded",
+            param="messages",
+        ),
+    ),
+    ("vllm", 400, error("The decoder prompt (length 9000) is longer than the maximum model length of 8192.")),
+    ("vllm", 400, error("This model's maximum context length is 16384 tokens. However, you requested 18225 tokens.")),
+    ("sglang", 400, error("The input (9000 tokens) is longer than the model's context length (8192 tokens).")),
+    ("sglang", 400, error("Input length (160062 tokens) exceeds the maximum allowed length (59862 tokens).")),
+    (
+        "llamacpp",
+        400,
+        error("request (9412 tokens) exceeds the available context size (8192 tokens)", type="exceed_context_size_error"),
+    ),
+    ("llamacpp", 500, error("the request exceeds the available context size, try increasing it")),
+    ("ollama", 400, {"error": "prompt too long; exceeded max context length by 12 tokens"}),
+    ("anthropic", 400, error("prompt is too long: 213462 tokens > 200000 maximum")),
+    ("gemini", 400, error("The input token count (40000) exceeds the maximum number of tokens allowed (32768).")),
+    ("deepseek", 400, error("This model's maximum context length is 65536 tokens.", code="invalid_request_error")),
+    (
+        "dashscope",
+        400,
+        error("<400> InternalError.Algo.InvalidParameter: Range of input length should be [1, 30720]"),
+    ),
+    ("zhipu", 400, error("Prompt 超长", code="1261")),
+    ("zhipu", 200, completion("", "model_context_window_exceeded")),
+    ("moonshot", 400, error("Invalid request: Your request exceeded model token limit: 8192 (requested: 9013)")),
+    ("minimax", 200, {"base_resp": {"status_code": 2013, "status_msg": "invalid params, context window exceeds limit"}}),
+    ("qianfan", 400, error("Prompt tokens too long", code="336103")),
+    ("spark", 500, error("x", code=10907)),
+    ("siliconflow", 400, {"code": 20015, "message": "length of prompt_tokens (9000) must be less than max_seq_len (8192)."}),
+    ("ark", 400, error("Input length 140000 exceeds the maximum length 131072")),
+    ("openai-compatible", 400, error("输入长度超过模型上限")),
+    ("openai-compatible", 413, "<html><h1>413 Request Entity Too Large</h1></html>"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("provider", "status", "body"), OVERFLOWS)
+def test_a_conversation_that_does_not_fit_the_context_has_a_kind_of_its_own(
+    provider: str, status: int, body: Any
+) -> None:
+    outcome = read(provider, status, body)
+
+    assert outcome.kind == "too_long"
+    assert outcome.retry_after_s is None
+    assert outcome.message
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "kind"),
+    [
+        (400, "max_tokens is too large: 50000. This model supports at most 4096 completion tokens", "bad_request"),
+        (400, "Range of max_tokens should be [1, 8192]", "bad_request"),
+        (400, "temperature exceeds the maximum value 2", "bad_request"),
+        (429, "Request too large: input tokens exceed the limit of tokens per minute", "rate_limited"),
+        (503, "queue length exceeded, try again later", "transient"),
+    ],
+)
+def test_what_only_sounds_like_it_is_no_overflow(status: int, said: str, kind: str) -> None:
+    assert read("openai-compatible", status, error(said)).kind == kind
 
 
 def test_a_reply_keeps_what_identifies_it() -> None:
@@ -694,6 +779,9 @@ def test_a_bad_request_names_the_parameter_that_can_be_left_out(status: int, bod
         ),
         ({"x-ratelimit-reset-requests": "120ms", "x-ratelimit-reset-tokens": "7s"}, 0.12),
         ({"anthropic-ratelimit-requests-reset": "2026-11-18T11:07:00Z"}, 20.0),
+        ({"Retry-After": "Wed, 18 Nov 2030 11:07:10 GMT", "Date": "Wed, 18 Nov 2030 11:07:00 GMT"}, 10.0),
+        ({"Retry-After": "Wed, 18 Nov 2020 11:07:10 GMT", "Date": "Wed, 18 Nov 2020 11:07:00 GMT"}, 10.0),
+        ({"Retry-After": "3", "Date": "no date"}, 3.0),
     ],
 )
 def test_the_wait_that_an_endpoint_asks_for_is_read_from_its_headers(

@@ -113,6 +113,7 @@ class TestTheTable:
                 *provider.account_codes,
                 *provider.key_codes,
                 *provider.transient_codes,
+                *provider.too_long_codes,
             ]
         )
         assert [code for code, n in codes.items() if n > 1] == []

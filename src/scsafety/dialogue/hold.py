@@ -85,7 +85,7 @@ async def _ask(target: Target, messages: Sequence[Message], sampling: Sampling) 
         kept = await target.ask(messages, msgspec.structs.replace(sampling, max_tokens=larger))
         effort = _both(reply, kept)
     except CallFailed as failure:
-        if failure.kind != "bad_request":
+        if failure.kind not in ("bad_request", "too_long"):
             failure.attempts, failure.retried, failure.elapsed_s = _both(reply, failure)
             raise
         # the endpoint does not take the larger limit: it never will, and it has answered once

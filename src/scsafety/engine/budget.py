@@ -24,9 +24,12 @@ class Budget:
         self._started = self._made = 0
         self._cost = 0.0
         self.spent = ""  # why nothing more may start, for the user; empty: go on
+        self.closed = False
 
     def may_start(self) -> bool:
         """Whether one more call may be made; if so it is set aside until `settle`."""
+        if self.closed:
+            return False
         if self._max_calls is not None and self._started >= self._max_calls:
             self.spent = f"--max-calls {self._max_calls} reached"
         elif self._max_cost is not None and self._cost >= self._max_cost:
@@ -35,6 +38,10 @@ class Budget:
             self._started += 1
             return True
         return False
+
+    def close(self, why: str) -> None:
+        """Nothing more may start, not even what costs no call; what is in flight goes on."""
+        self.closed, self.spent = True, why
 
     def settle(self, calls: Iterable[Call]) -> None:
         """What became of a call that was set aside: none was needed, or one, or several."""

@@ -14,6 +14,7 @@ import msgspec
 from scsafety.dialogue import hold_dialogue
 from scsafety.engine.budget import Budget
 from scsafety.engine.events import JudgeCalled, TurnEnded, VerdictGiven, called
+from scsafety.engine.interrupt import interruptible
 from scsafety.errors import CallFailed, TargetStop
 from scsafety.judge.base import case_digest, case_of, rule_verdict
 from scsafety.records import Call, Case, DialogueKey, Message, Sampling, Turn, Verdict, utc_now
@@ -55,7 +56,8 @@ async def ask_and_judge(
     """
     budget = Budget(policy.max_calls, policy.max_cost, load_prices() if policy.max_cost is not None else ())
     sitting = _Sitting(store, settings, target, strategy, judge, progress, flagged_text, budget)
-    await sitting.run(policy)
+    async with interruptible(budget, progress):
+        await sitting.run(policy)
     progress.stopped = budget.spent
 
 
@@ -77,7 +79,7 @@ async def judge_only(store: Store, policy: Policy, *, judge: Judge, progress: Pr
     sitting = _Rejudging(store, judge, progress, budget, epochs=store.n_epochs())
     sitting.queue_stored()
     progress.turns_expected = sitting.queue.qsize()
-    async with _flushing(store), unwrapped(), asyncio.TaskGroup() as group:
+    async with interruptible(budget, progress), _flushing(store), unwrapped(), asyncio.TaskGroup() as group:
         workers = [group.create_task(sitting.worker()) for _ in range(policy.judge_concurrency)]
         await sitting.queue.join()
         for worker in workers:
@@ -173,7 +175,7 @@ class _Judging:
 
         verdict = rule_verdict(case) or self._known_verdict(key, seq, case)
         if verdict is None:
-            if self.judge.makes_calls and not self.budget.may_start():
+            if self.budget.closed or (self.judge.makes_calls and not self.budget.may_start()):
                 return  # unjudged; `resume` goes on
             verdict = await self.judge.judge(case, on_call=on_call)
             if self.judge.makes_calls:

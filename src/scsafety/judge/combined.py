@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from scsafety.errors import ConfigError
+from scsafety.errors import ConfigError, NobodyThere
 from scsafety.records import BenignLabel, JudgeCard, Score, Twin, Verdict
 
 if TYPE_CHECKING:
@@ -113,7 +113,12 @@ class ChainJudge:
     async def judge(self, case: Case, *, on_call: Callable[[Call], None]) -> Verdict:
         said: list[Said] = []
         for member in self._members:
-            verdict = await member.judge(case, on_call=on_call)
+            try:
+                verdict = await member.judge(case, on_call=on_call)
+            except NobodyThere as gone:
+                if member is self._members[-1]:
+                    raise
+                verdict = Verdict(error=str(gone))
             said.append(_said(member, verdict))
             if verdict.judged:
                 return _decided(verdict, member, said)

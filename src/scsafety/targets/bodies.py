@@ -134,16 +134,31 @@ class Said(msgspec.Struct):
 
 
 def decoded(body: bytes, content_type: str) -> str:
-    """The body as text: UTF-8, else what the header declares; what fits neither is replaced, never refused."""
+    """The body as text: UTF-8, else what the header declares, else what it looks like; never refused.
+
+    What fits nothing is replaced by U+FFFD.
+    """
     body = body.removeprefix(b"\xef\xbb\xbf")
+    if b"\0" in body[:2] or body[:2] in (b"\xff\xfe", b"\xfe\xff"):  # JSON begins with an ASCII character
+        wide = "utf-16-be" if body[:1] == b"\0" else "utf-16-le" if body[1:2] == b"\0" else "utf-16"
+        return body.decode(wide, errors="replace")
     try:
         return body.decode("utf-8")
     except UnicodeDecodeError:
         charset = re.search(r"charset=\"?([\w.:-]+)", content_type, re.IGNORECASE)
-    try:
-        return body.decode(charset[1] if charset else "utf-8", errors="replace")
-    except (LookupError, ValueError):
-        return body.decode("utf-8", errors="replace")
+    if charset and charset[1].casefold() not in ("utf-8", "utf8"):
+        try:
+            return body.decode(charset[1], errors="replace")
+        except (LookupError, ValueError):
+            pass
+    text = body.decode("utf-8", errors="replace")
+    foreign = len(text) - len(text.encode("ascii", "ignore"))
+    if 2 * text.count("\ufffd") > foreign:  # not a few bad bytes but another charset: the one of older Chinese servers
+        try:
+            return body.decode("gb18030")
+        except UnicodeDecodeError:
+            pass
+    return text
 
 
 def parsed(text: str) -> Any:

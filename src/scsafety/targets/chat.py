@@ -7,6 +7,7 @@ up every call to that endpoint, not only the one that was told.
 from __future__ import annotations
 
 import asyncio
+import io
 import random
 import time
 from collections import deque
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import msgspec
 
-from scsafety.errors import CallFailed, TargetStop
+from scsafety.errors import CallFailed, NobodyThere, TargetStop
 from scsafety.records import Message, Sampling
 from scsafety.targets.base import Note
 from scsafety.targets.outage import CONTROL_QUESTION, PATIENCE_S, Outage
@@ -44,7 +45,10 @@ STOPS = {
     "quota": "the account has no quota or balance left: top it up",
     "account_risk": "the vendor restricts this account: stop the tests and talk to the vendor",
     "not_found": "no such model or address there: check the model's name and --base-url",
+    "untrusted": "its certificate cannot be trusted: check --base-url; SSL_CERT_FILE can name an authority of your own",
 }
+NEVER_THERE = "nobody is there: check --base-url and the network, then `scsafety resume` goes on"
+FINAL = ("bad_request", "too_long")  # the same request gets the same answer: not tried again
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,10 +124,12 @@ class ChatTarget:
                 continue
             if outcome.kind in STOPS:
                 raise TargetStop(self._clean(f"{self.label}: {self._advice(outcome.kind)} ({outcome.message})"))
-            if outcome.kind == "bad_request":
+            if outcome.kind in FINAL:
                 raise self._failed(outcome, attempts, retried, began)
             if attempts - before - corrections >= self._limits.max_attempts:
                 if not outcome.unreachable or not await self._outage.wait_until_up(time.monotonic(), self._knock):
+                    if outcome.unreachable and not self._outage.ever_reached:
+                        raise NobodyThere(self._clean(f"{self.label}: {NEVER_THERE} ({outcome.message})"))
                     raise self._failed(outcome, attempts, retried, began)
                 retried[outcome.kind] = retried.get(outcome.kind, 0) + 1
                 before, started = attempts - corrections, time.monotonic()  # it was down and is back: tries afresh
@@ -165,7 +171,7 @@ class ChatTarget:
             try:
                 async with self._session.post(
                     self.endpoint.url,
-                    data=msgspec.json.encode(body),
+                    data=_payload(msgspec.json.encode(body)),
                     headers=self._headers,
                     proxy=self._proxy,
                     timeout=self._timeout,
@@ -175,10 +181,11 @@ class ChatTarget:
                     outcome = read_response(
                         self.endpoint.provider, response.status, response.headers, data, now=time.time()
                     )
-            except TimeoutError:
-                outcome = Outcome(
-                    kind="transient", message="no answer within the time-out (--timeout)", unreachable=True
-                )
+            except aiohttp.ClientConnectorCertificateError as error:
+                outcome = Outcome(kind="untrusted", message=str(error.certificate_error)[:300])
+            except TimeoutError as error:
+                late = "no connection" if isinstance(error, aiohttp.ConnectionTimeoutError) else "no answer"
+                outcome = Outcome(kind="transient", message=f"{late} within the time-out (--timeout)", unreachable=True)
             except (aiohttp.ClientError, OSError) as error:
                 message = f"{type(error).__name__}: {error}"[:300]
                 gone = isinstance(error, (aiohttp.ClientConnectionError, OSError))
@@ -354,6 +361,11 @@ async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
         if size > MAX_BODY_BYTES:
             raise ValueError(f"the answer is larger than {MAX_BODY_BYTES // 2**20} MiB")
     return b"".join(chunks)
+
+
+def _payload(body: bytes) -> bytes | io.BytesIO:
+    """A body of more than 1 MiB (a long answer in the history) goes out piece by piece; aiohttp warns otherwise."""
+    return body if len(body) < 2**20 else io.BytesIO(body)
 
 
 def _estimate_tokens(body: Mapping[str, Any]) -> int:

@@ -24,6 +24,10 @@ class Outage:
         self._reached_at = self._back_at = float("-inf")
         self._waiting = asyncio.Lock()
 
+    @property
+    def ever_reached(self) -> bool:
+        return self._reached_at > float("-inf")
+
     def reached(self) -> None:
         """The endpoint gave an answer of any kind."""
         self._reached_at = time.monotonic()
@@ -39,7 +43,7 @@ class Outage:
             pause_s, down_since = FIRST_KNOCK_S, time.monotonic()
             while self._reached_at <= failed_at and not await knock():
                 silent_s = time.monotonic() - down_since
-                if self._reached_at == float("-inf"):  # a wrong address, more likely than an outage
+                if not self.ever_reached:  # a wrong address, more likely than an outage
                     return False
                 if silent_s > self._patience_s:
                     raise TargetStop(

@@ -32,6 +32,8 @@ OutcomeKind = Literal[
     "refused_key",
     "account_risk",
     "not_found",
+    "untrusted",  # by its certificate; found by the transport
+    "too_long",  # the conversation does not fit the model's context
     "bad_request",
 ]
 
@@ -92,6 +94,8 @@ def _read_success(provider: Provider, status: int, text: str, body: Any) -> Outc
             return Outcome(kind="answered", reply=reply_of(body, choice), message=note)
         if not said:
             why = f"no text, finish reason {line(choice.finish_reason or 'not given')}"
+            if choice.finish_reason in signals().too_long.finish_reason:
+                return Outcome(kind="too_long", message=why)
             return Outcome(kind="empty", reply=reply_of(body, choice), message=why)
     if said:
         return _fault(provider, said.status or status, text, said)
@@ -151,11 +155,13 @@ def _kind_by_words(provider: Provider, status: int, said: Said) -> OutcomeKind |
         ("refused_key", said.names(provider.key_codes)),
         ("quota", mistake and said.matches(provider.quota_message_regex)),
         ("rate_limited", said.names(provider.rate_codes)),
+        ("too_long", said.names(provider.too_long_codes)),
         ("transient", said.names(provider.transient_codes)),
         *((kind, said.names(codes)) for kind, codes in _shared_codes().items()),
         ("quota", mistake and provider.quota_message_regex is None and said.matches(rules.quota.message_regex)),
         ("refused_key", mistake and said.matches(rules.key.message_regex)),
         ("not_found", mistake and status != 429 and said.matches(rules.not_found.message_regex)),
+        ("too_long", status != 429 and said.matches(rules.too_long.message_regex)),
     )
     return next((kind for kind, holds in tests if holds), None)
 
@@ -171,6 +177,7 @@ def _shared_codes() -> Mapping[OutcomeKind, frozenset[str]]:
         "transient": frozenset().union(*(row.transient_codes for row in rows)),
         "refused_key": rules.key.code,
         "not_found": rules.not_found.code,
+        "too_long": rules.too_long.code,
     }
     return {kind: frozenset(code for code in codes if not code.isdigit()) for kind, codes in everyone.items()}
 
@@ -183,7 +190,7 @@ def _kind_by_status(status: int, said: Said) -> OutcomeKind:
         return "refused_key"
     if status in (408, 409, 425) or status >= 500:
         return "transient"
-    kinds: dict[int, OutcomeKind] = {402: "quota", 404: "not_found", 429: "rate_limited"}
+    kinds: dict[int, OutcomeKind] = {402: "quota", 404: "not_found", 413: "too_long", 429: "rate_limited"}
     return kinds.get(status, "bad_request")
 
 

@@ -70,6 +70,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     account_codes: tuple[str, ...] = ()
     key_codes: tuple[str, ...] = ()
     transient_codes: tuple[str, ...] = ()
+    too_long_codes: tuple[str, ...] = ()
     quota_message_regex: str | None = None
     blocked_message_regex: str | None = None
     flagged_text: Literal["send", "replace"] = "send"

@@ -57,6 +57,7 @@ class Signals(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     quota: Kind
     key: Kind
     not_found: Kind
+    too_long: Kind
     transient: Kind
     parameter: Parameter
     retry: Retry

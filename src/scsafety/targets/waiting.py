@@ -19,8 +19,10 @@ _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 def retry_after(headers: Mapping[str, str], now: float, *, rate_limited: bool) -> float | None:
     """Seconds to wait, at most the cap: what is asked for, else until a spent allowance comes back.
 
-    Names of headers are in small letters; `now` is in seconds since 1970.
+    Names of headers are in small letters. Instants in them are held against the answer's own `Date`, so that a wrong clock
+    here does not count; `now`, in seconds since 1970, is for an answer without one.
     """
+    now = _moment(headers.get("date", "")) or now
     wait_ms = _number(headers.get("retry-after-ms"))
     wait = wait_ms / 1_000 if wait_ms is not None else _wait(headers.get("retry-after"), now)
     if wait is None and rate_limited:
@@ -60,10 +62,16 @@ def _wait(text: str | None, now: float) -> float | None:
         return value - now if value > 1e9 else value
     if re.fullmatch(r"([0-9]+(\.[0-9]+)?(ms|[smhd]))+", text):
         return sum(float(n) * _UNITS_S[unit] for n, unit in re.findall(r"([0-9.]+)(ms|[smhd])", text))
+    moment = _moment(text)
+    return None if moment is None else moment - now
+
+
+def _moment(text: str) -> float | None:
+    """Seconds since 1970 of an HTTP or ISO date."""
     for read in (parsedate_to_datetime, datetime.fromisoformat):
         try:
             moment = read(text)
-            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
         except (ValueError, TypeError, OverflowError):
             continue
     return None
