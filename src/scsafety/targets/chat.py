@@ -70,7 +70,7 @@ class ChatTarget:
         on_retry: Callable[[str], None] = lambda _: None,
         rng: random.Random | None = None,
     ) -> None:
-        """body: fields that every request carries. on_retry: told in one line why a call is tried again.
+        """body: fields that every request carries, or the run stops. on_retry: told in one line why a call is tried again.
 
         proxy: looked up once by the caller: a session that trusts the environment would look on every request, in a
         thread, and send a netrc password to whoever answers there.
@@ -115,7 +115,8 @@ class ChatTarget:
                 corrections += 1
                 continue
             if outcome.kind in STOPS:
-                raise TargetStop(self._clean(f"{self.label}: {self._advice(outcome.kind)} ({outcome.message})"))
+                said = f"{self.label}: {self._advice(outcome.kind)} ({outcome.message})"
+                raise TargetStop(self._clean(said), kind=outcome.kind)
             if outcome.kind == "bad_request":
                 raise self._failed(outcome, attempts)
             if attempts - before - corrections >= self._limits.max_attempts:
@@ -215,12 +216,19 @@ class ChatTarget:
         if name not in body or name in ("model", "messages") or name in self.refused_parameters:
             # another call in flight may have been refused the same parameter a moment earlier
             return name in self.refused_parameters and name in body
+        if name in self._body:
+            raise TargetStop(
+                f"{self.label}: the endpoint refuses {name}, and without it the answers would be of another kind; leave out "
+                "--thinking, or give the vendor's own field with --extra",
+                kind="bad_request",
+            )
         self.refused_parameters.append(name)
         self._on_retry(f"{self.label} refuses the parameter {name}; it is left out from now on")
         return True
 
     def _advice(self, kind: str) -> str:
-        return STOPS[kind].format(key_vars=" or ".join(self.endpoint.provider.key_vars) or "the server's settings")
+        known = self.endpoint.key_source or " or ".join(self.endpoint.provider.key_vars)
+        return STOPS[kind].format(key_vars=known or "the server's settings")
 
     def _failed(self, outcome: Outcome, attempts: int) -> CallFailed:
         return CallFailed(outcome.kind, self._clean(outcome.message), attempts=attempts)
