@@ -12,6 +12,9 @@ import pytest
 from scsafety.errors import ConfigError
 from scsafety.targets.keys import DotenvKeys, EnvironmentKeys, KeyringKeys, exposed, find_key
 from tests.keyring_in_memory import HELD, InMemory
+from tests.program import scsafety
+from tests.scripted_server import ScriptedServer
+from tests.small_bank import pair, write_bank
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,3 +148,21 @@ def test_a_file_without_a_key_of_ours_is_nobodys_business(tmp_path: Path) -> Non
 
     assert exposed((VAR,), tmp_path / ".env") is None
     assert exposed((VAR,), tmp_path / "none") is None
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the system has no such permissions")
+def test_a_run_takes_the_key_from_the_file_and_warns_once(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(f"SCSAFETY_API_KEY={KEY}\n", encoding="utf-8")
+    (tmp_path / ".env").chmod(0o644)
+    bank = write_bank(tmp_path / "bank.jsonl", [pair(1)])
+
+    with ScriptedServer() as server:
+        target = ("--model", "openai-compatible/x", "--base-url", server.base_url)
+        ran = scsafety("run", *target, "--judge", "offline-fast", "--bank", bank, cwd=tmp_path)
+        seen = scsafety("doctor", *target, cwd=tmp_path)
+
+        assert {headers["Authorization"] for headers in server.headers} == {f"Bearer {KEY}"}
+    assert (ran.returncode, seen.returncode) == (0, 0)
+    assert ran.stderr.count("chmod 600 .env") == 1
+    assert "ok    target key: SCSAFETY_API_KEY in .env" in seen.stdout
+    assert "note  target key: .env holds a key and others on this machine can read it (mode 644)" in seen.stdout

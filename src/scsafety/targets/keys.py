@@ -90,6 +90,11 @@ class KeyStore(Protocol):
         """For people: `the environment`, `.env`, `the keyring`."""
         ...
 
+    @property
+    def verb(self) -> str:
+        """What one does to put a key there."""
+        ...
+
     def get(self, var: str) -> Secret | None:
         """The key kept under a variable's name. Raises ConfigError where the place cannot be read."""
         ...
@@ -114,7 +119,9 @@ def find_key(variables: Sequence[str], stores: Iterable[KeyStore]) -> FoundKey |
                 continue
             fault = secret.fault()
             if fault is not None:
-                raise ConfigError(f"{var} {fault} (found in {store.name}): set the key again, as the provider shows it")
+                raise ConfigError(
+                    f"{var} {fault} (found in {store.name}): {store.verb} the key again, as the provider shows it"
+                )
             return FoundKey(secret, var, store.name)
     return None
 
@@ -128,7 +135,7 @@ def ways_to_set(var: str) -> str:
 
 
 class EnvironmentKeys:
-    name = "the environment"
+    name, verb = "the environment", "export"
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
@@ -140,7 +147,7 @@ class EnvironmentKeys:
 class DotenvKeys:
     """The keys in a `.env` file; the process's environment stays as it is."""
 
-    name = ".env"
+    name, verb = ".env", "write"
 
     def __init__(self, path: Path = DOTENV) -> None:
         self._path = path
@@ -158,7 +165,7 @@ class DotenvKeys:
 class KeyringKeys:
     """The system's keyring, where the extra `keyring` is installed; one that is locked or absent holds nothing."""
 
-    name = "the keyring"
+    name, verb = "the keyring", "set"
 
     def get(self, var: str) -> Secret | None:
         try:
