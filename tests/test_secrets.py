@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.program import scsafety
+from tests.keyring_in_memory import HELD
+from tests.program import environment, scsafety
 from tests.scripted_server import ScriptedServer, completion
 from tests.small_bank import pair, twin, write_bank
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
     from aiohttp import web
 
@@ -64,14 +69,29 @@ class EchoingServer(ScriptedServer):
         return web.json_response(completion(f"{key} {header}", "error"), headers=echo)
 
 
-@pytest.fixture(scope="module")
-def leaked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Done]]:
-    """The folder of a run on a server that echoes, and all that the commands said."""
+def in_environment(_: Path) -> dict[str, str]:
+    return {"SCSAFETY_API_KEY": KEY}
+
+
+def in_file(folder: Path) -> dict[str, str]:
+    (folder / ".env").write_text(f"SCSAFETY_API_KEY='{KEY}'\n", encoding="utf-8")
+    return {}
+
+
+def in_keyring(_: Path) -> dict[str, str]:
+    path = os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH"))))
+    backend = {"PYTHON_KEYRING_BACKEND": "tests.keyring_in_memory.InMemory", "PYTHONPATH": path}
+    return {**backend, HELD: f"SCSAFETY_API_KEY={KEY}"}
+
+
+@pytest.fixture(scope="module", params=[in_environment, in_file, in_keyring], ids=lambda plant: plant.__name__)
+def leaked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Done]]:
+    """The folder of a run on a server that echoes, and all that the commands said; the key planted in each way."""
     folder = tmp_path_factory.mktemp("secrets")
     bank = write_bank(folder / "bank.jsonl", [*(pair(n) for n in range(1, len(LEAKS) + 2)), twin(1)])
     leaks = {pair(n).question: leak for n, leak in enumerate(LEAKS, start=1)}
     leaks |= {pair(len(LEAKS) + 1).follow_up: "block", twin(1).question: "block with a partial answer"}
-    env = {"SCSAFETY_API_KEY": KEY}
+    env = request.param(folder)
     said: dict[str, Done] = {}
     server = EchoingServer(leaks)
     with server:
@@ -84,14 +104,16 @@ def leaked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Do
         said["resume, key refused"] = scsafety("resume", "leaky", *log, cwd=folder, env=env)
         judge = ["--judge", "openai-compatible/j", "--judge-base-url", server.base_url]
         said["judge"] = scsafety("judge", "leaky", *judge, *log, cwd=folder, env=env)
+        said["doctor"] = scsafety("doctor", *target[:4], *judge, cwd=folder, env=env)
         assert all(headers["Authorization"] == f"Bearer {KEY}" for headers in server.headers)
     assert asked > 2 * len(LEAKS)
-    said["show"] = scsafety("runs", "show", "leaky", cwd=folder, env=env)
-    said["list"] = scsafety("runs", "list", cwd=folder, env=env)
     said["report"] = scsafety("report", "leaky", "--out", "site", cwd=folder, env=env)
-    for form in ("jsonl", "csv"):
-        said[f"export {form}"] = scsafety("export", "leaky", "--format", form, cwd=folder, env=env)
+    said["export jsonl"] = scsafety("export", "leaky", cwd=folder, env=env)
     said["models"] = scsafety("models", "list", cwd=folder, env=env)
+    if request.param is in_environment:  # these ask nobody
+        said["show"] = scsafety("runs", "show", "leaky", cwd=folder, env=env)
+        said["list"] = scsafety("runs", "list", cwd=folder, env=env)
+        said["export csv"] = scsafety("export", "leaky", "--format", "csv", cwd=folder, env=env)
     return folder, said
 
 
@@ -102,7 +124,7 @@ def test_the_run_met_every_leak(leaked: tuple[Path, dict[str, Done]]) -> None:
     rows = [json.loads(line) for line in said["export jsonl"].stdout.splitlines()]
 
     assert {name: done.returncode for name, done in said.items() if done.returncode} == {
-        "run": 1, "resume, key refused": 4, "judge": 1,
+        "run": 1, "resume, key refused": 4, "judge": 1, "doctor": 3,
     }  # fmt: skip
     assert sum(row["blocked"] is not None for row in rows) == 4
     assert sum(row["error"] is not None for row in rows) == 5
@@ -121,7 +143,7 @@ def test_the_key_is_in_nothing_that_a_command_says(leaked: tuple[Path, dict[str,
 def test_the_key_is_in_no_byte_of_any_file(leaked: tuple[Path, dict[str, Done]]) -> None:
     folder, _ = leaked
 
-    files = [path for path in folder.rglob("*") if path.is_file()]
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != ".env"]
     found = [
         (path.name, part) for path in files for part in PARTS if re.search(re.escape(part).encode(), path.read_bytes())
     ]
@@ -139,3 +161,32 @@ def test_a_key_in_place_of_a_models_name_or_in_its_thinking_is_masked_too(tmp_pa
     done.check_returncode()  # no AssertionError: a broken run is not what is expected to fail here
 
     assert [path.name for path in tmp_path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()] == []
+
+
+@pytest.mark.parametrize("plant", [in_environment, in_file, in_keyring])
+def test_the_key_is_in_no_traceback_even_with_locals(plant: Callable[[Path], dict[str, str]], tmp_path: Path) -> None:
+    """A run that crashes by a mistake of ours, its frames written out with all that they hold."""
+    crash = """
+import sys, traceback
+from scsafety import api
+from scsafety.targets.chat import ChatTarget
+
+def fail(self, *_, **__):
+    endpoint = self.endpoint
+    raise RuntimeError(f"no way to {endpoint}")
+
+ChatTarget.ask = fail
+try:
+    api.run("openai-compatible/x", base_url="http://127.0.0.1:9/v1", judge="offline-fast", only=["environment-001"])
+except RuntimeError as error:
+    sys.stdout.write("".join(traceback.TracebackException.from_exception(error, capture_locals=True).format()))
+"""
+    env = environment(**plant(tmp_path))
+
+    done = subprocess.run(
+        [sys.executable, "-c", crash], cwd=tmp_path, env=env, capture_output=True, encoding="utf-8", check=True
+    )
+
+    assert "no way to" in done.stdout
+    assert "***" in done.stdout
+    assert [part for part in PARTS if part in done.stdout] == []

@@ -23,20 +23,24 @@ from scsafety.bank.standards import standard_named
 from scsafety.dialogue import PLACEHOLDER_VERSION, strategy_named
 from scsafety.engine.budget import check_prices
 from scsafety.engine.checking import Session, check_judge_on, session_path
+from scsafety.engine.checkup import machine_findings, offline_finding
+from scsafety.engine.diagnosis import Finding
+from scsafety.engine.endpoint_checks import judge_findings, target_findings
 from scsafety.engine.engine import ask_and_judge
 from scsafety.engine.events import Progress
-from scsafety.engine.opening import check_judge, check_target, fetch_models
+from scsafety.engine.opening import check_judge, check_target, fetch_models, judge_address, thinking_body
 from scsafety.engine.settings import (
     DEFAULT_JUDGE,
     BankRef,
     Policy,
     RunSettings,
     Selection,
+    known_thinking,
     refuse_changes,
     usual_sampling,
 )
 from scsafety.engine.sitting import Terminated, Watch, drive, hold_sitting, judge_anew, telling
-from scsafety.engine.trial import Probe, probe, try_item
+from scsafety.engine.trial import try_item
 from scsafety.errors import ConfigError, StoreError
 from scsafety.files import write_whole
 from scsafety.judge.check import JudgeCheck, check_scores, flips
@@ -51,7 +55,7 @@ from scsafety.targets.models import cache_dir
 from scsafety.targets.prices import Spent, cost_of, load_prices
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from scsafety.judge import Judge
     from scsafety.judge.gold import Split
@@ -62,8 +66,8 @@ if TYPE_CHECKING:
     from scsafety.targets.models import PullProgress
 
 __all__ = [
-    "Estimate", "Plan", "Policy", "Probe", "Run", "RunResult", "Terminated", "Watch", "carry_out", "check_judge_against",
-    "compare", "estimate", "find_run", "finish", "judge_run", "load_run", "load_settings", "plan", "probe", "rehearse",
+    "Estimate", "Finding", "Plan", "Policy", "Run", "RunResult", "Terminated", "Watch", "carry_out", "check_judge_against",
+    "checkup", "compare", "estimate", "find_run", "finish", "judge_run", "load_run", "load_settings", "plan", "rehearse",
     "resume", "run", "score", "settings_of", "train_judge", "try_item", "verify", "write_standard_evidence",
 ]  # fmt: skip
 
@@ -117,6 +121,7 @@ def plan(
     top_p: float | None = None,
     stop: Sequence[str] = (),
     extra: Mapping[str, Any] | None = None,
+    thinking: str | None = None,
     epochs: int = 1,
     seed: int | None = None,
     name: str | None = None,
@@ -127,12 +132,12 @@ def plan(
 
     Raises ConfigError (unknown model, missing key, nothing selected, a run of that name) and BankError.
     """
-    environ = os.environ if environ is None else environ
     if attacker is not None and strategy == "fixed":
         raise ConfigError("--attacker needs an adaptive --strategy; `fixed` asks the bank's own follow-up")
     endpoint = check_target(model, base_url, environ)
-    if judge.startswith("openai-compatible/") and judge_base_url is None and model.startswith("openai-compatible/"):
-        judge_base_url = base_url
+    switched = known_thinking(thinking)
+    thinking_body(model, endpoint, switched)
+    judge_base_url = judge_address(judge, judge_base_url, model, base_url)
     check_judge(judge, judge_base_url, environ)
     chosen_strategy = strategy_named(strategy)
     loaded = load_bank(bank)
@@ -157,6 +162,7 @@ def plan(
             stop=stop,
             extra=extra,
         ),
+        thinking=switched,
         epochs=epochs,
         seed=seed or 0,
         judge=judge,
@@ -249,7 +255,7 @@ def resume(
     """Ask what is unanswered and judge what is unjudged; what is stored is final.
 
     given: settings that the caller believes to be the run's; ConfigError where one differs (model, base_url,
-    strategy, system, temperature, max_tokens, seed, epochs, only, limit, bank).
+    strategy, system, temperature, max_tokens, seed, epochs, thinking, only, limit, bank).
     """
     folder = find_run(run, out)
     with Store.open(folder / DB_NAME, write=True) as store:
@@ -257,7 +263,7 @@ def resume(
         bank = given.pop("bank", None)
         if bank:
             given["bank_hash"] = load_bank(bank).hash
-        if given.get("base_url") and (endpoint := check_target(settings.model, given["base_url"], os.environ)):
+        if given.get("base_url") and (endpoint := check_target(settings.model, given["base_url"])):
             given["base_url"] = endpoint.base_url
         refuse_changes(settings, given)
         strategy = strategy_named(settings.strategy)
@@ -286,7 +292,7 @@ def judge_run(
 ) -> RunResult:
     """Judge a run's stored answers with another judge; the target is not asked. primary: the summary becomes its."""
     folder = find_run(run, out)
-    check_judge(judge, judge_base_url, os.environ)
+    check_judge(judge, judge_base_url)
     _check_caps(policy, judge=judge)
     with Store.open(folder / DB_NAME, write=True) as store:
         watch, policy = watch or Watch(), policy or Policy()
@@ -294,6 +300,25 @@ def judge_run(
         with telling(store, settings_of(store), policy, watch, judge=judge):
             drive(judge_anew(store, judge, judge_base_url, policy, watch, primary=primary), store)
         return finish(store, folder)
+
+
+def checkup(
+    model: str | None = None,
+    *,
+    base_url: str | None = None,
+    judge: str | None = None,
+    judge_base_url: str | None = None,
+    offline: bool = False,
+    out: str | Path = DEFAULT_OUT,
+) -> Iterator[Finding]:
+    """What a run needs, looked at one after the other: this machine, then the target and the judge, where they are named."""
+    yield from machine_findings(Path(out))
+    if offline:
+        yield offline_finding(rehearse)
+    if model is not None:
+        yield from target_findings(model, base_url)
+    if judge is not None:
+        yield from judge_findings(judge, judge_address(judge, judge_base_url, model or "", base_url))
 
 
 def rehearse(out: Path) -> int:
@@ -306,7 +331,9 @@ def rehearse(out: Path) -> int:
         async def ask(self, messages: Sequence[Message], *_: object, **__: object) -> Reply:
             return Reply(content=f"建议先和对方沟通，注意其中的风险。（{len(messages)}）", finish_reason="stop")
 
-    planned = plan("openai-compatible/stand-in", base_url="http://127.0.0.1/v1", judge="offline-fast", limit=1, out=out)
+    planned = plan(
+        "openai-compatible/stand-in", base_url="http://127.0.0.1/v1", judge="offline-fast", limit=1, out=out, environ={}
+    )
     meta = {"settings": msgspec.json.encode(planned.settings).decode()}
     progress = Progress()
     with Store.create(planned.folder / DB_NAME, meta, planned.items) as store:
@@ -436,7 +463,7 @@ def check_judge_against(
 
     Raises GoldError, ConfigError, MachineError and TargetStop.
     """
-    check_judge(judge, judge_base_url, os.environ)
+    check_judge(judge, judge_base_url)
     if gold is None and split is None:
         split = "test"
     records = load_gold(None if gold is None else Path(gold), split=split)

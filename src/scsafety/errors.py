@@ -71,9 +71,16 @@ class StoreError(MachineError):
 
 
 class TargetStop(ScsafetyError):
-    """No further call to this endpoint can succeed: a refused key, an empty account, a restricted one."""
+    """No further call to this endpoint can succeed: a refused key, an empty account, a restricted one.
+
+    `kind` is the outcome class where an outcome was the reason (`refused_key`, `quota`, `account_risk`, `not_found`).
+    """
 
     exit_code = 4
+
+    def __init__(self, message: str, *, kind: str = "") -> None:
+        self.kind = kind
+        super().__init__(message)
 
 
 class NobodyThere(TargetStop):

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scsafety.engine.opening import check_judge, check_target, proxy_for
+from scsafety.engine.opening import check_judge, check_target
 from scsafety.errors import ConfigError
+from scsafety.targets.reach import proxy_for
 
 if TYPE_CHECKING:
     from pathlib import Path

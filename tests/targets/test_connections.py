@@ -53,7 +53,9 @@ def ask(base_url: str, *, times: int = 1, notes: list[str] | None = None, **limi
         endpoint = resolve("openai-compatible/x", base_url=base_url, environ={})
         async with aiohttp.ClientSession() as session:
             told = [] if notes is None else notes
-            target = ChatTarget(endpoint, session, Limits(**{**QUICK, **limits}), on_retry=lambda note: told.append(note.line))
+            target = ChatTarget(
+                endpoint, session, Limits(**{**QUICK, **limits}), on_retry=lambda note: told.append(note.line)
+            )
             return [await target.ask(QUESTION, Sampling()) for _ in range(times)]
 
     return asyncio.run(work())

@@ -12,10 +12,10 @@ import msgspec
 import pytest
 
 from scsafety.errors import ConfigError
+from scsafety.targets.keys import Secret
 from scsafety.targets.providers import (
     Endpoint,
     Provider,
-    Secret,
     find_provider,
     host_is_vendors_own,
     is_loopback,

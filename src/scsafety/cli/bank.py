@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scsafety.cli.console import table_console
+from scsafety.cli.console import table_console, warn_of_exposed_key
 from scsafety.errors import BankError, ConfigError
 from scsafety.files import write_whole
 
@@ -296,6 +296,7 @@ def _say_dialogue(
     from scsafety import api
     from scsafety.cli.progress import pulling
 
+    warn_of_exposed_key()
     with pulling() as step:
         turns = api.try_item(pair, model, judge=judge, base_url=base_url, judge_base_url=judge_base_url, on_pull=step)
     for turn, verdict in turns:

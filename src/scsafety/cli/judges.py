@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from scsafety.cli.console import table_console
+from scsafety.cli.console import table_console, warn_of_exposed_key
 from scsafety.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def judge_check(
     if split is not None and split not in SPLITS:
         raise ConfigError(f"--split {split!r} is unknown; give {', '.join(SPLITS)}")
     watch = api.Watch()
+    warn_of_exposed_key()
     with watching(watch.progress) as watch.on_pull:
         found = api.check_judge_against(
             judge,

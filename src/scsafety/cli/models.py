@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from scsafety.cli.console import table_console
+from scsafety.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 app = typer.Typer(help="The embedded models and the providers.", no_args_is_help=True)
 
@@ -31,8 +35,6 @@ def prices() -> None:
 @app.command("list", epilog="Example: scsafety models list")
 def list_models() -> None:
     """The embedded models, and every provider with its address and key variable."""
-    import os
-
     from rich.table import Table
 
     from scsafety.targets.models import cached, models
@@ -51,18 +53,31 @@ def list_models() -> None:
     )
     for provider in providers():
         name = provider.id + (f" ({', '.join(provider.aliases)})" if provider.aliases else "")
-        found = any(os.environ.get(var) for var in provider.key_vars)
+        found = _key_in(provider.key_vars)
         keys = " or ".join(provider.key_vars) or "none"
         table.add_row(
             name,
             provider.name_zh,
             provider.base_url or "--base-url",
             keys,
-            "yes" if found else "-" if provider.key_vars else "",
+            found or "-" if provider.key_vars else "",
         )
     console = table_console()
     console.print(embedded)
     console.print(table)
+
+
+def _key_in(variables: Sequence[str]) -> str:
+    """Where a key of these stands; the keyring is not asked, since it may ask the user to unlock it."""
+    import os
+
+    from scsafety.targets.keys import DotenvKeys, EnvironmentKeys, find_key
+
+    try:
+        found = find_key(variables, (EnvironmentKeys(os.environ), DotenvKeys()))
+    except ConfigError:
+        return "broken"
+    return {"the environment": "yes"}.get(found.store, found.store) if found else ""
 
 
 @app.command(epilog="Example: scsafety models pull qwen2.5-coder-0.5b")

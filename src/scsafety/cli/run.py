@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scsafety.cli.console import table_console
+from scsafety.cli.console import table_console, warn_of_exposed_key
 from scsafety.errors import ConfigError, ScsafetyError, StoreError, TargetStop
 
 if TYPE_CHECKING:
@@ -92,6 +92,10 @@ def run(
     extra: Annotated[
         str | None, typer.Option(metavar="JSON|@FILE", help="Further body fields, like '{\"enable_thinking\": false}'.")
     ] = None,
+    thinking: Annotated[
+        str | None,
+        typer.Option(metavar="on|off", help="Switch the model's thinking; as the endpoint has it otherwise."),
+    ] = None,
     epochs: Annotated[int, typer.Option(metavar="K", help="How often each item is asked.")] = 1,
     seed: Annotated[
         int | None, typer.Option(metavar="S", help="Of the selection, and sent to the target when given.")
@@ -127,7 +131,8 @@ def run(
         "judge": judge, "quick": quick, "limit": limit, "only": _names(only), "bank": bank or [], "benign": benign,
         "strategy": strategy, "attacker": attacker, "base_url": base_url, "judge_base_url": judge_base_url,
         "system": _text_or_file("--system", system), "temperature": temperature, "max_tokens": max_tokens, "top_p": top_p,
-        "stop": stop or (), "extra": _fields(extra), "epochs": epochs, "seed": seed, "out": out,
+        "stop": stop or (), "extra": _fields(extra), "thinking": thinking, "epochs": epochs, "seed": seed,
+        "out": out,
     }  # fmt: skip
     plans = [api.plan(one, name=name, **given) for one in dict.fromkeys(wanted)]  # all are checked before any is asked
     if dry_run:
@@ -174,6 +179,7 @@ def resume(
     system: Annotated[str | None, typer.Option(hidden=True)] = None,
     temperature: Annotated[float | None, typer.Option(hidden=True)] = None,
     max_tokens: Annotated[int | None, typer.Option(hidden=True)] = None,
+    thinking: Annotated[str | None, typer.Option(hidden=True)] = None,
     epochs: Annotated[int | None, typer.Option(hidden=True)] = None,
     seed: Annotated[int | None, typer.Option(hidden=True)] = None,
     limit: Annotated[int | None, typer.Option(hidden=True)] = None,
@@ -190,7 +196,7 @@ def resume(
     given: dict[str, Any] = {
         "model": model, "base_url": base_url, "bank": bank, "strategy": strategy, "attacker": attacker,
         "system": _text_or_file("--system", system), "temperature": temperature, "max_tokens": max_tokens, "epochs": epochs,
-        "seed": seed, "limit": limit, "only": _names(only) or None,
+        "thinking": thinking, "seed": seed, "limit": limit, "only": _names(only) or None,
     }  # fmt: skip
     policy = _policy(
         stored.model, concurrency, judge_concurrency, rpm=rpm, tpm=tpm, timeout_s=timeout, patience_s=patience,
@@ -294,6 +300,7 @@ def _watched(work: Callable[[Watch], RunResult], name: str, log_json: Path | Non
     from scsafety.report.terminal import render_summary
 
     watch = Watch()
+    warn_of_exposed_key()
     try:
         with listening(log_json, otel=otel) as on_event, watching(watch.progress) as on_pull:
             watch.on_pull, watch.progress.on_event = on_pull, on_event

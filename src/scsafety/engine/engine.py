@@ -13,13 +13,13 @@ import msgspec
 
 from scsafety.dialogue import hold_dialogue
 from scsafety.engine.budget import Budget
+from scsafety.engine.control import ask_control
 from scsafety.engine.events import JudgeCalled, TurnEnded, VerdictGiven, called
 from scsafety.engine.interrupt import interruptible
-from scsafety.errors import CallFailed, TargetStop
+from scsafety.errors import TargetStop
 from scsafety.judge.base import case_digest, case_of, rule_verdict
-from scsafety.records import Call, Case, DialogueKey, Message, Sampling, Turn, Verdict, utc_now
+from scsafety.records import Call, Case, DialogueKey, Sampling, Turn, Verdict, utc_now
 from scsafety.targets.base import Note, answered_call
-from scsafety.targets.outage import CONTROL_QUESTION
 from scsafety.targets.prices import load_prices
 
 if TYPE_CHECKING:
@@ -48,13 +48,18 @@ async def ask_and_judge(
     judge: Judge,
     progress: Progress,
     flagged_text: FlaggedText = "send",
+    made: Sequence[Call] = (),
 ) -> None:
     """Bring a run to its end: every dialogue held, every answered turn judged by `judge`.
 
-    What is stored already is not asked again. Raises TargetStop (the rest stays to be resumed) and StoreError; on
-    either, and when cancelled, all that was answered is committed first.
+    made: calls of this sitting that went before and count against its caps. What is stored already is not asked again.
+
+    Raises TargetStop (the rest stays to be resumed) and StoreError; on either, and when cancelled, all that was answered is
+    committed first.
     """
     budget = Budget(policy.max_calls, policy.max_cost, load_prices() if policy.max_cost is not None else ())
+    if made and budget.may_start():
+        budget.settle(made)
     sitting = _Sitting(store, settings, target, strategy, judge, progress, flagged_text, budget)
     async with interruptible(budget, progress):
         await sitting.run(policy)
@@ -317,10 +322,9 @@ class _Sitting(_Judging):
         if self._blocks_in_a_row < BLOCKS_IN_A_ROW:
             return
         self._blocks_in_a_row = 0
-        try:
-            control = await self.target.ask([Message("user", CONTROL_QUESTION)], self._sampling(1))
-        except CallFailed:
-            return  # says nothing about the filter
+        control, _ = await ask_control(self.store, self.target, self._sampling(1))
+        if control is None:
+            return
         if control.blocked:
             raise TargetStop(
                 f"{self.target.label}: {BLOCKS_IN_A_ROW} answers in a row were blocked and a harmless control question "

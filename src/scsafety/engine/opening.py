@@ -6,8 +6,7 @@ import asyncio
 import os
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -26,11 +25,15 @@ from scsafety.judge.spec import (
     parse_judge,
 )
 from scsafety.targets.embedded import REPEATABLE_BODY, open_embedded, parse_local
+from scsafety.targets.keys import stores_here
 from scsafety.targets.models import pull
-from scsafety.targets.providers import Endpoint, is_loopback, resolve
+from scsafety.targets.providers import Endpoint, resolve, thinking_fields
+from scsafety.targets.reach import proxy_for
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+
+    import aiohttp
 
     from scsafety.dialogue.hold import FlaggedText
     from scsafety.engine.settings import Policy
@@ -39,13 +42,17 @@ if TYPE_CHECKING:
     from scsafety.targets.base import Note
     from scsafety.targets.chat import ChatTarget
     from scsafety.targets.models import PullProgress
+    from scsafety.targets.providers import Thinking
 
 LOCAL_CTX_TOKENS = 8_192
 WITHOUT_ADDRESS = ("openai-compatible", "azure-openai", "azure")  # providers that every user reaches elsewhere
 
 
-def check_target(spec: str, base_url: str | None, environ: Mapping[str, str]) -> Endpoint | None:
-    """The endpoint of a target, None for an embedded one. Raises ConfigError; opens nothing."""
+def check_target(spec: str, base_url: str | None, environ: Mapping[str, str] | None = None) -> Endpoint | None:
+    """The endpoint of a target, None for an embedded one. Raises ConfigError; opens nothing.
+
+    environ: where address and key are looked for; None: this process's environment, for the key also `.env` and the keyring.
+    """
     local = parse_local(spec)
     if local is not None:
         if base_url is not None:
@@ -53,10 +60,22 @@ def check_target(spec: str, base_url: str | None, environ: Mapping[str, str]) ->
         if isinstance(local, Path) and not local.is_file():
             raise ConfigError(f"{local}: no such file; give the path of a GGUF file as gguf:PATH")
         return None
+    if environ is None:
+        return resolve(spec, base_url=base_url, environ=os.environ, stores=stores_here())
     return resolve(spec, base_url=base_url, environ=environ)
 
 
-def check_judge(spec: str, base_url: str | None, environ: Mapping[str, str]) -> None:
+def thinking_body(spec: str, endpoint: Endpoint | None, thinking: Thinking | None) -> dict[str, Any]:
+    """The body fields behind `--thinking`; an embedded model is switched as llama.cpp's server does it. Raises ConfigError."""
+    if thinking is None:
+        return {}
+    if endpoint is None and not isinstance(parse_local(spec), Path):
+        raise ConfigError(f"--thinking {thinking}: {spec} has no thinking to switch; leave it out")
+    embedded = resolve("llamacpp/embedded", environ={}) if endpoint is None else endpoint
+    return thinking_fields(embedded, thinking)
+
+
+def check_judge(spec: str, base_url: str | None, environ: Mapping[str, str] | None = None) -> None:
     """Raises ConfigError where the judge cannot be meant; opens nothing."""
     tree = parse_judge(spec)
     _check(tree, _addresses(tree, base_url), environ)
@@ -69,7 +88,29 @@ def _addresses(tree: JudgeSpec, base_url: str | None) -> Callable[[str], str | N
     return lambda model: base_url if model.partition("/")[0] in WITHOUT_ADDRESS else None
 
 
-def _check(spec: JudgeSpec, address_of: Callable[[str], str | None], environ: Mapping[str, str]) -> None:
+def judge_address(judge: str, judge_base_url: str | None, model: str, base_url: str | None) -> str | None:
+    """The judge's address: its own, or the target's where both are openai-compatible and none is given."""
+    both = judge.startswith("openai-compatible/") and model.startswith("openai-compatible/")
+    return base_url if judge_base_url is None and both else judge_base_url
+
+
+def judge_endpoints(spec: str, base_url: str | None) -> dict[str, str | None]:
+    """Every model of a judge that is not embedded, guards included, with the address that it is given."""
+    tree = parse_judge(spec)
+    address_of = _addresses(tree, base_url)
+    return {model: address_of(model) for model in _models(tree) if parse_local(model) is None}
+
+
+def _models(spec: JudgeSpec) -> Iterator[str]:
+    if isinstance(spec, GuardSpec):
+        yield _served_as(spec)
+    elif isinstance(spec, ModelSpec):
+        yield spec.text
+    for member in members_of(spec):
+        yield from _models(member)
+
+
+def _check(spec: JudgeSpec, address_of: Callable[[str], str | None], environ: Mapping[str, str] | None) -> None:
     if isinstance(spec, ModelSpec):
         check_target(spec.text, address_of(spec.text), environ)
     elif isinstance(spec, GuardSpec):
@@ -100,9 +141,13 @@ async def open_target(
     *,
     concurrency: int,
     on_retry: Callable[[Note], None],
+    thinking: Thinking | None = None,
+    traces: Sequence[aiohttp.TraceConfig] = (),
     environ: Mapping[str, str] | None = None,
 ) -> AsyncIterator[ChatTarget]:
     """A target ready to be asked; an embedded one is fetched and started first and stopped at the end.
+
+    thinking: switched on or off; None: as the endpoint has it. traces: who else sees requests and responses.
 
     Raises ConfigError and MachineError.
     """
@@ -110,8 +155,8 @@ async def open_target(
 
     from scsafety.targets.chat import ChatTarget, Limits
 
-    environ = os.environ if environ is None else environ
     endpoint = check_target(spec, base_url, environ)
+    body = thinking_body(spec, endpoint, thinking)
     limits = Limits(
         concurrency=concurrency,
         rpm=policy.rpm,
@@ -121,9 +166,10 @@ async def open_target(
         patience_s=policy.patience_s,
     )
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
-    async with aiohttp.ClientSession(connector=connector) as session:
+    async with aiohttp.ClientSession(connector=connector, trace_configs=list(traces)) as session:
         if endpoint is not None:
-            yield ChatTarget(endpoint, session, limits, on_retry=on_retry, proxy=proxy_for(endpoint.base_url))
+            proxy = proxy_for(endpoint.base_url)
+            yield ChatTarget(endpoint, session, limits, body=body, on_retry=on_retry, proxy=proxy)
             return
         local = parse_local(spec)
         if local is None:
@@ -133,19 +179,9 @@ async def open_target(
         )  # here already, see fetch_models
         async with open_embedded(path, n_ctx=LOCAL_CTX_TOKENS) as server:
             embedded = resolve("llamacpp/embedded", base_url=server.base_url, environ={})
-            target = ChatTarget(embedded, session, limits, body=REPEATABLE_BODY, on_retry=on_retry)
+            target = ChatTarget(embedded, session, limits, body={**REPEATABLE_BODY, **body}, on_retry=on_retry)
             target.label = spec
             yield target
-
-
-def proxy_for(url: str) -> str | None:
-    """The proxy that this machine's environment names for an address (HTTPS_PROXY, NO_PROXY and the like)."""
-    from urllib.request import getproxies, proxy_bypass
-
-    parts = urlsplit(url)
-    if not parts.hostname or is_loopback(url) or proxy_bypass(parts.netloc):
-        return None
-    return getproxies().get(parts.scheme)
 
 
 def fetch_models(*models: str, judge: str | None = None, on_pull: Callable[[PullProgress], None] | None = None) -> None:
@@ -176,7 +212,6 @@ async def open_judge(
     environ: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Judge]:
     """A judge ready to judge. Raises ConfigError and MachineError."""
-    environ = os.environ if environ is None else environ
     check_judge(spec, base_url, environ)
     tree = parse_judge(spec)
     async with AsyncExitStack() as stack:
@@ -192,7 +227,7 @@ class _Opening:
         address_of: Callable[[str], str | None],
         policy: Policy,
         on_retry: Callable[[Note], None],
-        environ: Mapping[str, str],
+        environ: Mapping[str, str] | None,
     ) -> None:
         self._stack, self._address_of, self._on_retry, self._environ = stack, address_of, on_retry, environ
         self._policy = msgspec.structs.replace(policy, rpm=None, tpm=None)  # those are the target's

@@ -5,12 +5,13 @@ The only place that knows defaults.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import msgspec
 
 from scsafety.errors import ConfigError
 from scsafety.records import Sampling
+from scsafety.targets.providers import Thinking
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,6 +52,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     attacker: str | None = None
     system: str | None = None
     sampling: Sampling = Sampling()
+    thinking: Thinking | None = None  # switched on or off; None: as the endpoint has it
     epochs: int = 1
     seed: int = 0
     judge: str = DEFAULT_JUDGE  # the first primary judge; `scsafety judge --primary` makes another one so
@@ -103,6 +105,7 @@ UNCHANGEABLE = {
     "top_p": "top_p",
     "stop": "the stop texts",
     "extra": "the extra body fields",
+    "thinking": "the thinking (--thinking)",
     "epochs": "the number of epochs",
     "only": "the selection (--only)",
     "limit": "the selection (--limit)",
@@ -134,6 +137,13 @@ def refuse_changes(settings: RunSettings, given: Mapping[str, Any]) -> None:
 def _short(value: object) -> str:
     text = "none" if value is None or value == () else ",".join(value) if isinstance(value, tuple) else str(value)
     return text if len(text) <= 40 else text[:37] + "..."
+
+
+def known_thinking(text: str | None) -> Thinking | None:
+    """Raises ConfigError for what is neither on nor off."""
+    if text is None or text in get_args(Thinking):
+        return cast("Thinking | None", text)
+    raise ConfigError(f"--thinking {text}: give on or off")
 
 
 OURS = ("model", "messages", "stream", "n")  # fields of a request that no --extra may set

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import platform
 import signal
 from contextlib import AsyncExitStack, contextmanager
@@ -14,16 +13,19 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from scsafety.dialogue import strategy_named
+from scsafety.engine.control import ask_control
 from scsafety.engine.engine import ask_and_judge, is_finished, judge_only
 from scsafety.engine.events import Progress, SittingEnded, SittingStarted
 from scsafety.engine.opening import check_target, flagged_text_of, open_judge, open_target
-from scsafety.errors import ConfigError, ScsafetyError
+from scsafety.errors import ConfigError, ScsafetyError, TargetStop
+from scsafety.targets.providers import asks_control_question
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
     from scsafety.engine.settings import Policy, RunSettings
     from scsafety.judge import Judge
+    from scsafety.records import Call, Sampling
     from scsafety.store import Store
     from scsafety.targets.chat import ChatTarget
     from scsafety.targets.models import PullProgress
@@ -55,7 +57,7 @@ async def hold_sitting(store: Store, settings: RunSettings, policy: Policy, watc
     if primary is not None:
         judge_id, judge_url = primary.judge_id, store.meta(_url_key(primary.key)) or judge_url
     note = watch.progress.noted
-    endpoint = check_target(settings.model, settings.base_url, os.environ)
+    endpoint = check_target(settings.model, settings.base_url)
     async with AsyncExitStack() as stack:
         judge = await stack.enter_async_context(open_judge(judge_id, judge_url, policy, on_retry=note))
         if primary is not None and judge.card.key != primary.key:
@@ -70,9 +72,13 @@ async def hold_sitting(store: Store, settings: RunSettings, policy: Policy, watc
                 policy,
                 concurrency=policy.concurrency if endpoint else 1,
                 on_retry=note,
+                thinking=settings.thinking,
             )
         )
         try:
+            made: list[Call] = []
+            if endpoint is not None and asks_control_question(endpoint) and _left_to_ask(store, settings):
+                made.append(await _control(store, target, settings.sampling))
             await ask_and_judge(
                 store,
                 settings,
@@ -82,9 +88,26 @@ async def hold_sitting(store: Store, settings: RunSettings, policy: Policy, watc
                 judge=judge,
                 progress=watch.progress,
                 flagged_text=flagged_text_of(endpoint),
+                made=made,
             )
         finally:
             _record_refused(store, target)
+
+
+def _left_to_ask(store: Store, settings: RunSettings) -> bool:
+    return len(store.finished()) < len(store.content_hashes()) * settings.epochs
+
+
+async def _control(store: Store, target: ChatTarget, sampling: Sampling) -> Call:
+    """Raises TargetStop where even a harmless question is blocked; where it fails in another way the items are tried."""
+    reply, call = await ask_control(store, target, sampling)
+    if reply is not None and reply.blocked:
+        raise TargetStop(
+            f"{target.label}: a harmless control question was blocked ({reply.blocked}), so the vendor's filter looks out of "
+            f"order and no item was asked; `scsafety resume {store.path.parent.name}` goes on later",
+            kind="blocked",
+        )
+    return call
 
 
 async def judge_anew(

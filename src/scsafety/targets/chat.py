@@ -76,7 +76,8 @@ class ChatTarget:
         on_retry: Callable[[Note], None] = lambda _: None,
         rng: random.Random | None = None,
     ) -> None:
-        """body: fields that every request carries. on_retry: told why a call is tried again, and what else is worth a line.
+        """body: fields that every request carries, or the run stops. on_retry: told why a call is tried again, and what else
+        is worth a line.
 
         proxy: looked up once by the caller: a session that trusts the environment would look on every request, in a
         thread, and send a netrc password to whoever answers there.
@@ -123,7 +124,8 @@ class ChatTarget:
                 retried[REFUSED_PARAMETER] = corrections
                 continue
             if outcome.kind in STOPS:
-                raise TargetStop(self._clean(f"{self.label}: {self._advice(outcome.kind)} ({outcome.message})"))
+                said = f"{self.label}: {self._advice(outcome.kind)} ({outcome.message})"
+                raise TargetStop(self._clean(said), kind=outcome.kind)
             if outcome.kind in FINAL:
                 raise self._failed(outcome, attempts, retried, began)
             if attempts - before - corrections >= self._limits.max_attempts:
@@ -232,6 +234,12 @@ class ChatTarget:
         if name not in body or name in ("model", "messages") or name in self.refused_parameters:
             # another call in flight may have been refused the same parameter a moment earlier
             return name in self.refused_parameters and name in body
+        if name in self._body:
+            raise TargetStop(
+                f"{self.label}: the endpoint refuses {name}, and without it the answers would be of another kind; leave out "
+                "--thinking, or give the vendor's own field with --extra",
+                kind="bad_request",
+            )
         self.refused_parameters.append(name)
         self._say(f"{self.label} refuses the parameter {name}; it is left out from now on")
         return True
@@ -240,7 +248,8 @@ class ChatTarget:
         self._on_retry(Note(self.label, line))
 
     def _advice(self, kind: str) -> str:
-        return STOPS[kind].format(key_vars=" or ".join(self.endpoint.provider.key_vars) or "the server's settings")
+        known = self.endpoint.key_source or " or ".join(self.endpoint.provider.key_vars)
+        return STOPS[kind].format(key_vars=known or "the server's settings")
 
     def _failed(self, outcome: Outcome, attempts: int, retried: dict[str, int], began: float) -> CallFailed:
         return CallFailed(

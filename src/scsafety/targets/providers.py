@@ -1,29 +1,32 @@
-"""Which endpoint a `provider/model` is: the provider's table, its address and the key, found in the environment."""
+"""Which endpoint a `provider/model` is: the provider's table, its address and its key."""
 
 from __future__ import annotations
 
 import difflib
-import hmac
 import ipaddress
 import re
 import tomllib
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import SplitResult, quote, urlsplit
 
 import msgspec
 
 from scsafety.errors import ConfigError
 from scsafety.records import Side  # noqa: TC001 - msgspec reads the annotation
+from scsafety.targets.keys import EnvironmentKeys, FoundKey, Secret, find_key, ways_to_set
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from scsafety.targets.keys import KeyStore
 
 CHAT_PATH = "/chat/completions"
 ANY = "openai-compatible"  # the provider without an address of its own
 
 Mark = Literal["S", "S2", "NC"]
+Thinking = Literal["on", "off"]
 
 
 class Marks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,6 +39,13 @@ class Marks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     moderation: Mark
 
 
+class Switch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body fields that turn a model's thinking on or off; None where none is known."""
+
+    on: dict[str, Any] | None = None
+    off: dict[str, Any] | None = None
+
+
 class ModelRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What differs for some models of a provider."""
 
@@ -43,6 +53,7 @@ class ModelRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     max_tokens_field: str | None = None
     drop: tuple[str, ...] = ()
     extra: dict[str, Any] = {}
+    thinking: Switch | None = None
 
 
 class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -78,7 +89,9 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     temperature_above_zero: bool = False
     drop: tuple[str, ...] = ()
     extra: dict[str, Any] = {}
+    thinking: Switch = Switch()
     json_mode: bool | None = None
+    control_question: bool | None = None  # None: where the endpoint is not on this machine
     concurrency: int | None = None  # calls in flight
     read_timeout_s: float | None = None
     models: tuple[ModelRule, ...] = msgspec.field(default=(), name="model")
@@ -93,6 +106,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                     max_tokens_field=rule.max_tokens_field or row.max_tokens_field,
                     drop=tuple(dict.fromkeys((*row.drop, *rule.drop))),
                     extra={**row.extra, **rule.extra},
+                    thinking=rule.thinking or row.thinking,
                 )
         return row
 
@@ -101,67 +115,12 @@ class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     provider: tuple[Provider, ...]
 
 
-class Secret:
-    """A key. Only `reveal` shows it; printing, formatting, encoding and pickling do not."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        return self._value
-
-    def mask(self, text: str) -> str:
-        """The text with the key, and each half of an `id:secret` key, replaced by `***`."""
-        parts = [self._value, *(part for part in self._value.split(":") if len(part) >= 8)]
-        for part in parts:
-            if part:
-                text = text.replace(part, "***")
-        return text
-
-    def fault(self) -> str | None:
-        """What makes this no header value, in words that do not show it."""
-        if not self._value.isascii():
-            return "holds a character that is not ASCII"
-        if not self._value.isprintable() or " " in self._value:
-            return "holds a blank, a line break or a control character"
-        return None
-
-    def __bool__(self) -> bool:
-        return bool(self._value)
-
-    def __repr__(self) -> str:
-        return "***"
-
-    __str__ = __repr__
-
-    def __format__(self, spec: str) -> str:
-        return format("***", spec)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Secret):
-            return NotImplemented
-        return hmac.compare_digest(self._value.encode(), other._value.encode())
-
-    def __hash__(self) -> int:
-        return hash((Secret, self._value))
-
-    def __copy__(self) -> Secret:
-        return self
-
-    def __deepcopy__(self, memo: object) -> Secret:
-        return self
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a key is not pickled")
-
-
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     provider: Provider  # with the rules for this model merged in
     model: str  # the name that is sent
     base_url: str  # without a trailing slash
     key: Secret | None = None
+    key_source: str | None = None  # `DEEPSEEK_API_KEY in .env`
     api_version: str | None = None  # Azure deployments only
 
     @property
@@ -182,6 +141,11 @@ def providers() -> tuple[Provider, ...]:
     return msgspec.convert(tomllib.loads(text), _Table).provider
 
 
+def key_variables() -> tuple[str, ...]:
+    """Every provider's, in the order of the table."""
+    return tuple(var for provider in providers() for var in provider.key_vars)
+
+
 @cache
 def _by_name() -> Mapping[str, Provider]:
     return {name: provider for provider in providers() for name in (provider.id, *provider.aliases)}
@@ -192,11 +156,19 @@ def find_provider(name: str) -> Provider | None:
     return _by_name().get(name.strip().casefold())
 
 
-def resolve(model: str, *, base_url: str | None = None, environ: Mapping[str, str]) -> Endpoint:
+def resolve(
+    model: str,
+    *,
+    base_url: str | None = None,
+    environ: Mapping[str, str],
+    stores: Sequence[KeyStore] | None = None,
+) -> Endpoint:
     """The endpoint of `provider/model`; the model's name may hold slashes.
 
-    A `base_url` replaces the provider's own. Raises ConfigError for an unknown provider, a model without one, an
-    address that cannot be used, and a missing or broken key.
+    A `base_url` replaces the provider's own. stores: where the key is looked for; None: in `environ` only.
+
+    Raises ConfigError for an unknown provider, a model without one, an address that cannot be used, and a missing or broken
+    key.
     """
     model = model.strip()
     name, slash, model_name = model.partition("/")
@@ -212,9 +184,33 @@ def resolve(model: str, *, base_url: str | None = None, environ: Mapping[str, st
         raise ConfigError(f"the model's name in {model!r} holds a control character")
     provider = provider.for_model(model_name)
     base, version = _address(provider, model_name, base_url, environ)
+    found = _key(provider, (EnvironmentKeys(environ),) if stores is None else stores)
     return Endpoint(
-        provider=provider, model=model_name, base_url=base, key=_key(provider, environ), api_version=version
+        provider=provider,
+        model=model_name,
+        base_url=base,
+        key=found.secret if found else None,
+        key_source=found.source if found else None,
+        api_version=version,
     )
+
+
+def asks_control_question(endpoint: Endpoint) -> bool:
+    """Whether a harmless question is asked before the first item: not on this machine, unless the row says otherwise."""
+    asked = endpoint.provider.control_question
+    return not is_loopback(endpoint.base_url) if asked is None else asked
+
+
+def thinking_fields(endpoint: Endpoint, thinking: Thinking) -> dict[str, Any]:
+    """The body fields that turn the model's thinking on or off. Raises ConfigError where none are known."""
+    switch = endpoint.provider.thinking
+    fields = switch.on if thinking == "on" else switch.off
+    if fields is None:
+        raise ConfigError(
+            f"--thinking {thinking}: no switch is known for {endpoint.label}; leave it out and give the vendor's own body "
+            "field with --extra '{...}'"
+        )
+    return fields
 
 
 def host_is_vendors_own(endpoint: Endpoint) -> bool:
@@ -307,11 +303,13 @@ def _checked_url(text: str, source: str) -> str:
     if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(f"{source} must be an http:// or https:// address, as in http://127.0.0.1:8000/v1")
     if "@" in parts.netloc:
-        raise ConfigError(f"{source} holds a user name or password: keys come from environment variables only")
+        raise ConfigError(
+            f"{source} holds a user name or password: keys come from the environment, .env or the keyring"
+        )
     if "?" in text or "#" in text:
         raise ConfigError(
             f"{source} holds a query or a fragment: leave out what stands from ? or # on"
-            " (keys and versions come from environment variables)"
+            " (keys and versions come from the environment)"
         )
     return text.rstrip("/").removesuffix(CHAT_PATH).rstrip("/")
 
@@ -327,20 +325,13 @@ def _split(text: str) -> SplitResult | None:
     return parts
 
 
-def _key(provider: Provider, environ: Mapping[str, str]) -> Secret | None:
-    """The first of the provider's own variables that is set; wrapped at once, so that no frame's locals show it."""
+def _key(provider: Provider, stores: Sequence[KeyStore]) -> FoundKey | None:
+    """The provider's key, from its own variables only."""
     if provider.key == "none":
         return None
-    for var in provider.key_vars:
-        secret = Secret(environ.get(var, "").strip())
-        if not secret:
-            continue
-        fault = secret.fault()
-        if fault is not None:
-            raise ConfigError(f"{var} {fault}: export the key again, as the provider shows it")
-        return secret
-    if provider.key == "required":
+    found = find_key(provider.key_vars, stores)
+    if found is None and provider.key == "required":
         first, *others = provider.key_vars
-        also = f" (or {', '.join(others)})" if others else ""
-        raise ConfigError(f"{provider.id} needs a key: export {first}=...{also}")
-    return None
+        also = f"; {' or '.join(others)} will do too" if others else ""
+        raise ConfigError(f"{provider.id} needs a key: {ways_to_set(first)}{also}")
+    return found
