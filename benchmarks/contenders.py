@@ -89,7 +89,7 @@ def scsafety(url: str, in_flight: int, pairs: list[dict[str, Any]]) -> None:
     from scsafety.engine.sitting import Watch, drive, hold_sitting
     from scsafety.store import Store
 
-    policy = Policy(concurrency=in_flight // 2, judge_concurrency=in_flight // 2)
+    policy = Policy(concurrency=in_flight * 32 // 64, judge_concurrency=in_flight - in_flight * 32 // 64)
     with tempfile.TemporaryDirectory() as folder:
         n_bank = len({pair["question"] for pair in pairs})
         planned = api.plan(

@@ -7,7 +7,9 @@ An item (`Pair` or `Twin`) is asked in a dialogue; each exchange of it is a `Tur
 from __future__ import annotations
 
 import hashlib
+import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
@@ -215,4 +217,10 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
 def utc_now() -> str:
     """The present instant, UTC, ISO-8601 with milliseconds: `2026-11-21T08:00:00.000Z`."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    seconds, fraction = divmod(time.time(), 1)
+    return f"{_to_the_second(int(seconds))}.{int(fraction * 1000):03d}Z"
+
+
+@lru_cache(maxsize=1)
+def _to_the_second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat().removesuffix("+00:00")

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from scsafety.store import Store
     from scsafety.targets.base import Target
 
-FLUSH_EVERY_S = 0.05
+FLUSH_EVERY_S = 0.08
 TEXTS_IN_QUEUE = 1_000  # turns that wait for a judge with their texts at hand
 BLOCKS_IN_A_ROW = 20  # so many are more likely an outage of the vendor's filter than the bank's doing
 
@@ -135,6 +135,7 @@ class _Judging:
 
     def __init__(self, store: Store, judge: Judge, progress: Progress, budget: Budget, *, epochs: int) -> None:
         self.store, self.judge, self.progress, self.budget = store, judge, progress, budget
+        self.judge_key = judge.card.key
         self.queue: asyncio.Queue[_Waiting] = asyncio.Queue()
         # The same answer to the same conversation is not judged twice; only another epoch can give it. By the digest of
         # the case: where its verdict stands.
@@ -142,7 +143,7 @@ class _Judging:
 
     def queue_stored(self) -> None:
         """Queue the stored turns that still lack this judge's verdict."""
-        waiting = self.store.unjudged(self.judge.card.key)
+        waiting = self.store.unjudged(self.judge_key)
         for key, seq in waiting:
             self.queue.put_nowait(_Waiting(key, seq, None))
         if self._known is None or not waiting:
@@ -167,16 +168,15 @@ class _Judging:
 
     async def _judge_turn(self, key: DialogueKey, seq: int, case: Case | None) -> None:
         case = case or case_of(self.store.item(key.item_id), self.store.turn(key, seq))
-        judge_key = self.judge.card.key
         tell = self.progress.on_event
 
         calls: list[Call] = []
 
         def on_call(call: Call) -> None:
             calls.append(call)
-            self.store.add_call(key, seq, call, judge_key=judge_key)
+            self.store.add_call(key, seq, call, judge_key=self.judge_key)
             if tell is not None:
-                tell(JudgeCalled(judge=judge_key, **called(key, case.round, call)))
+                tell(JudgeCalled(judge=self.judge_key, **called(key, case.round, call)))
 
         verdict = rule_verdict(case) or self._known_verdict(key, seq, case)
         if verdict is None:
@@ -185,12 +185,12 @@ class _Judging:
             verdict = await self.judge.judge(case, on_call=on_call)
             if self.judge.makes_calls:
                 self.budget.settle(calls)
-        self.store.add_verdict(key, seq, judge_key, msgspec.structs.replace(verdict, created_at=utc_now()))
+        self.store.add_verdict(key, seq, self.judge_key, msgspec.structs.replace(verdict, created_at=utc_now()))
         self._count(verdict)
         if tell is not None:
             tell(
                 VerdictGiven(
-                    item=key.item_id, epoch=key.epoch, round=case.round, judge=judge_key,
+                    item=key.item_id, epoch=key.epoch, round=case.round, judge=self.judge_key,
                     score=verdict.score, label=verdict.label, unjudged=not verdict.judged,
                 )
             )  # fmt: skip
@@ -202,7 +202,7 @@ class _Judging:
         place = self._known.setdefault(case_digest(case), (key, seq))
         if place == (key, seq):
             return None
-        for stored in self.store.verdicts(self.judge.card.key, key.item_id):
+        for stored in self.store.verdicts(self.judge_key, key.item_id):
             if (stored.key, stored.seq) == place and stored.verdict.judged:
                 return stored.verdict
         return None
@@ -259,7 +259,7 @@ class _Sitting(_Judging):
     def _count_stored(self) -> dict[DialogueKey, list[Turn]]:
         """Count what earlier sittings left; returns the answered turns of dialogues that are not finished."""
         per_epoch = sum(self.strategy.max_rounds(item) for item in self.store.items())
-        tally, progress = self.store.tally(self.judge.card.key), self.progress
+        tally, progress = self.store.tally(self.judge_key), self.progress
         progress.turns_expected = per_epoch * self.settings.epochs
         progress.turns_done = progress.turns_before = tally.answered
         progress.blocked, progress.verdicts_done = tally.blocked, tally.judged

@@ -218,5 +218,7 @@ def clean(text: str) -> str:
 def line(text: str) -> str:
     """One printable line of at most 300 characters, without anything that looks like a key."""
     head = KEY_LIKE.sub("***", clean(text[: LINE_CHARS * 8]))
-    short = " ".join("".join(char if char.isprintable() else " " for char in head).split())
+    if not head.isprintable():
+        head = "".join(char if char.isprintable() else " " for char in head)
+    short = " ".join(head.split())
     return short if len(short) <= LINE_CHARS else f"{short[: LINE_CHARS - 1]}…"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import msgspec
+from yarl import URL
 
 from scsafety.errors import CallFailed, NobodyThere, TargetStop
 from scsafety.records import Message, Sampling
@@ -90,7 +91,7 @@ class ChatTarget:
         self._session, self._limits = session, limits
         self._body = dict(body or {})
         self._proxy = proxy
-        self._headers = _headers(endpoint)
+        self._url, self._headers = URL(endpoint.url), _headers(endpoint)
         self._on_retry = on_retry
         self._rng = rng or random.Random()
         self._gate = _Gate(limits)
@@ -172,7 +173,7 @@ class ChatTarget:
             began = time.monotonic()
             try:
                 async with self._session.post(
-                    self.endpoint.url,
+                    self._url,
                     data=_payload(msgspec.json.encode(body)),
                     headers=self._headers,
                     proxy=self._proxy,
@@ -372,9 +373,9 @@ async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
     return b"".join(chunks)
 
 
-def _payload(body: bytes) -> bytes | io.BytesIO:
+def _payload(body: bytes) -> aiohttp.BytesPayload | io.BytesIO:
     """A body of more than 1 MiB (a long answer in the history) goes out piece by piece; aiohttp warns otherwise."""
-    return body if len(body) < 2**20 else io.BytesIO(body)
+    return aiohttp.BytesPayload(body, content_type="application/json") if len(body) < 2**20 else io.BytesIO(body)
 
 
 def _estimate_tokens(body: Mapping[str, Any]) -> int:
