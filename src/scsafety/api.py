@@ -76,8 +76,8 @@ DEFAULT_OUT = "runs"
 SLUG_CHARS = 60
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """A run that could start: checked, nothing written, nobody asked."""
+class Plan(msgspec.Struct, kw_only=True):
+    """A run that could start: checked, nothing written, nobody asked. Once it is carried out its items are in the store."""
 
     name: str
     folder: Path
@@ -239,6 +239,7 @@ def carry_out(planned: Plan, *, policy: Policy | None = None, watch: Watch | Non
     watch, policy = watch or Watch(), policy or Policy()
     fetch_models(planned.settings.model, judge=planned.settings.judge, on_pull=watch.on_pull)
     with Store.create(planned.folder / DB_NAME, meta, planned.items) as store:
+        planned.items = ()  # from here on they are the store's; of a large bank they would be most of the memory
         with telling(store, planned.settings, policy, watch):
             drive(hold_sitting(store, planned.settings, policy, watch), store)
         return finish(store, planned.folder)

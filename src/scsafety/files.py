@@ -22,14 +22,14 @@ def read_objects(path: Path, fault: type[RecordError]) -> Iterator[tuple[int, di
     Raises `fault` for a file that cannot be read and for the first line that is no JSON object in UTF-8.
     """
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            for n, line in enumerate(file, start=1):
+                if n == 1 and line.startswith(b"\xef\xbb\xbf"):
+                    raise fault(path, "starts with a byte-order mark", "save it as UTF-8 without BOM", line=1)
+                if line.strip():
+                    yield n, _read_object(path, n, line.removesuffix(b"\n"), fault)
     except OSError as error:
         raise fault(path, f"cannot be read ({error.strerror})", "check the path and its permissions") from error
-    if data.startswith(b"\xef\xbb\xbf"):
-        raise fault(path, "starts with a byte-order mark", "save it as UTF-8 without BOM", line=1)
-    for n, line in enumerate(data.split(b"\n"), start=1):
-        if line.strip():
-            yield n, _read_object(path, n, line, fault)
 
 
 def _read_object(path: Path, line: int, data: bytes, fault: type[RecordError]) -> dict[str, Any]:

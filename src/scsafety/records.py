@@ -7,6 +7,7 @@ An item (`Pair` or `Twin`) is asked in a dialogue; each exchange of it is a `Tur
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -87,12 +88,23 @@ Item = Pair | Twin
 
 def content_hash(item: Item) -> str:
     """SHA-256 (hex, 64 characters) of everything in the item that can move a score; the canary cannot."""
-    return hashlib.sha256(msgspec.json.encode(msgspec.structs.replace(item, canary=None))).hexdigest()
+    return hashlib.sha256(item_json(msgspec.structs.replace(item, canary=None)).encode()).hexdigest()
+
+
+def item_json(item: Item) -> str:
+    """The item as one line of JSON, just as `msgspec.json.encode` writes it.
+
+    That one would leave a second copy of every text, in UTF-8, in the item's strings for as long as they live.
+    """
+    return json.dumps(msgspec.to_builtins(item), ensure_ascii=False, separators=(",", ":"))
 
 
 def selection_hash(items: Iterable[Item]) -> str:
     """SHA-256 (hex) over the ids and content hashes of chosen items, in their order."""
-    return hashlib.sha256("".join(f"{item.id} {content_hash(item)}\n" for item in items).encode()).hexdigest()
+    found = hashlib.sha256()
+    for item in items:
+        found.update(f"{item.id} {content_hash(item)}\n".encode())
+    return found.hexdigest()
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -32,6 +32,7 @@ from scsafety.records import (
     Twin,
     Verdict,
     content_hash,
+    item_json,
     utc_now,
 )
 
@@ -204,7 +205,8 @@ class Store:
                 _migrate(store._db, path, create=True)
                 store._db.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
                 store._db.executemany(
-                    "INSERT INTO item VALUES (?, ?, ?, ?, ?, ?, ?)", map(_item_row, *_numbered(items))
+                    "INSERT INTO item VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (_item_row(position, item) for position, item in enumerate(items)),
                 )
         except BaseException:
             store._close_files()
@@ -615,14 +617,9 @@ def _damaged(path: Path) -> StoreError:
     return StoreError(f"{path}: the file is damaged; restore a copy, or delete the run and start again")
 
 
-def _numbered(items: Iterable[Item]) -> tuple[Iterable[int], Iterable[Item]]:
-    kept = list(items)
-    return range(len(kept)), kept
-
-
 def _item_row(position: int, item: Item) -> tuple[Any, ...]:
     sub = item.sub_dimension
-    return (item.id, content_hash(item), item.kind, taxonomy.dimension_of(sub), sub, position, _json(item))
+    return (item.id, content_hash(item), item.kind, taxonomy.dimension_of(sub), sub, position, item_json(item))
 
 
 def _key_row(key: DialogueKey) -> tuple[Any, ...]:

@@ -179,7 +179,7 @@ def test_a_vendors_code_is_hostile_text_and_only_read(tmp_path: Path) -> None:
         )
         store.add_call(None, None, call)
         blocked = summarise(store, summary.settings, run="r")
-        page = render_page(blocked, read_dialogues(store, blocked), {})
+        page = render_page(blocked, read_dialogues(store, blocked))
 
     assert blocked.endpoints[0].blocked[0].code == "<script>alert(1)</script>\u202e"
     assert "输入侧 &lt;script&gt;alert(1)&lt;/script&gt;[U+202E] 1" in page

@@ -17,9 +17,8 @@ from scsafety.errors import MachineError
 from scsafety.judge.people import LabelNote, person
 from scsafety.records import DialogueKey, Verdict
 from scsafety.report.html import visible
-from scsafety.report.page import Dialogue, ShownTurn, read_dialogues, render_page, round_scores, write_report
+from scsafety.report.page import Dialogue, ShownTurn, read_dialogues, render_page, write_report
 from scsafety.report.summary import summarise
-from scsafety.store import StoredVerdict
 from tests.report.build import JUDGE, Said, built_run, pair, twin
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
     from scsafety.records import Item
     from scsafety.report.summary import Summary
-    from scsafety.store import Store
 
 Held = list[tuple["Item", "Sequence[Said]"]]
 
@@ -76,13 +74,9 @@ class Page(HTMLParser):
         return {str(attrs["id"]): attrs for tag, attrs in self.elements if attrs.get("class") == "dialogue"}
 
 
-def page_of(store: Store, summary: Summary) -> str:
-    return render_page(summary, read_dialogues(store, summary), round_scores(store.verdicts(summary.judge.key)))
-
-
 def rendered(tmp_path: Path, held: Held, **given: Any) -> tuple[str, Summary]:
     with built_run(tmp_path / "run.db", held, **given) as (store, summary):
-        return page_of(store, summary), summary
+        return render_page(summary, read_dialogues(store, summary)), summary
 
 
 def three_dimensions() -> Held:
@@ -118,21 +112,11 @@ def test_every_score_of_the_summary_stands_in_the_page(tmp_path: Path) -> None:
 
 
 def test_the_rounds_of_a_sub_dimension_average_to_its_score(tmp_path: Path) -> None:
-    with built_run(tmp_path / "run.db", three_dimensions()) as (store, summary):
-        of_round = round_scores(store.verdicts(summary.judge.key))
-
-    assert len(of_round) == 8
-    for sub, of in summary.sub_dimensions.items():
-        assert of.score == pytest.approx((of_round[sub, 1] + of_round[sub, 2]) / 2)
-
-
-def test_epochs_of_a_pair_are_averaged_before_pairs() -> None:
-    def given(item: str, epoch: int, score: Any) -> StoredVerdict:
-        return StoredVerdict(DialogueKey(item, epoch), 1, 1, Verdict(score=score))
-
-    verdicts = [given("psychology-001", 1, 2), given("psychology-001", 2, 2), given("psychology-002", 1, 0)]
-
-    assert round_scores(verdicts) == {("psychology", 1): 50.0}
+    with built_run(tmp_path / "run.db", three_dimensions()) as (_, summary):
+        assert len(summary.sub_dimension_rounds) == 4
+        for sub, of in summary.sub_dimensions.items():
+            first, second = summary.sub_dimension_rounds[sub]
+            assert of.score == pytest.approx((first + second) / 2)  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
@@ -160,7 +144,7 @@ def test_hostile_names_of_target_and_run_add_nothing_either(tmp_path: Path) -> N
     wild = msgspec.structs.replace(summary, target=ATTACKS[2], run=ATTACKS[3], versions={"target_model": ATTACKS[1]})
     calm = msgspec.structs.replace(summary, target="x", run="y", versions={"target_model": "z"})
 
-    assert Page(render_page(wild, dialogues, {})).shape == Page(render_page(calm, dialogues, {})).shape
+    assert Page(render_page(wild, dialogues)).shape == Page(render_page(calm, dialogues)).shape
 
 
 @pytest.mark.parametrize(
@@ -179,7 +163,7 @@ def test_what_cannot_be_seen_is_spelt_out(tmp_path: Path, raw: str, shown: str) 
     turn = ShownTurn(round=1, question=raw, answer=raw, reason=raw, error=raw)
     dialogue = Dialogue(item_id="psychology-001", kind="pair", sub_dimension="psychology", turns=(turn,))
     with built_run(tmp_path / "run.db", three_dimensions()) as (_, summary):
-        page = render_page(msgspec.structs.replace(summary, target=raw), [dialogue], {})
+        page = render_page(msgspec.structs.replace(summary, target=raw), [dialogue])
 
     assert visible(raw) == shown
     assert page.count(shown) >= 4
@@ -314,7 +298,7 @@ def test_all_24_definitions_and_weights_are_there(tmp_path: Path) -> None:
 def test_a_share_just_short_of_one_never_reads_a_hundred_percent(tmp_path: Path) -> None:
     with built_run(tmp_path / "run.db", three_dimensions()) as (store, summary):
         short = msgspec.structs.replace(summary.overall, coverage=0.99996)
-        page = page_of(store, msgspec.structs.replace(summary, overall=short))
+        page = render_page(msgspec.structs.replace(summary, overall=short), read_dialogues(store, summary))
 
     assert "99.9%" in Page(page).words
 

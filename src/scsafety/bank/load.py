@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import re
 import tomllib
 import unicodedata
@@ -16,10 +15,10 @@ import msgspec
 from scsafety import taxonomy
 from scsafety.errors import BankError
 from scsafety.files import read_objects
-from scsafety.records import Aspect, Form, Item, Pair, Severity, Tactic, Twin, content_hash
+from scsafety.records import Aspect, Form, Item, Pair, Severity, Tactic, Twin, selection_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 MAX_TEXT_CHARS = 8_000
 
@@ -69,8 +68,7 @@ def load_bank(paths: Iterable[Path | str] = ()) -> Bank:
 
 
 def bank_hash(items: Iterable[Item]) -> str:
-    lines = sorted(f"{item.id} {content_hash(item)}\n" for item in items)
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return selection_hash(sorted(items, key=lambda item: item.id))
 
 
 def read_bank_file(path: Path) -> list[Item]:
@@ -80,19 +78,21 @@ def read_bank_file(path: Path) -> list[Item]:
 
 def _read_all(paths: Sequence[Path]) -> list[Item]:
     items: list[Item] = []
-    seen: dict[str, str] = {}
+    seen: dict[str, tuple[Path, int]] = {}
+    same: dict[tuple[str, ...], tuple[str, ...]] = {}  # hazards repeat: kept once each
     for path in _files(paths):
         for line, item in _read_lines(path):
             if item.id in seen:
+                first, its_line = seen[item.id]
                 raise BankError(
                     path,
-                    f"{item.id!r} stands already at {seen[item.id]}",
+                    f"{item.id!r} stands already at {first}:{its_line}",
                     "give one of the two a new number",
                     line=line,
                     field="id",
                 )
-            seen[item.id] = f"{path}:{line}"
-            items.append(item)
+            seen[item.id] = (path, line)
+            items.append(msgspec.structs.replace(item, hazards=same.setdefault(item.hazards, item.hazards)))
     if not items:
         raise BankError(" ".join(str(path) for path in paths), "no record in it", "put one JSON object on each line")
     return items
@@ -118,8 +118,8 @@ def _files(paths: Sequence[Path]) -> list[Path]:
     return files
 
 
-def _read_lines(path: Path) -> list[tuple[int, Item]]:
-    return [(line, _read_record(path, line, record)) for line, record in read_objects(path, BankError)]
+def _read_lines(path: Path) -> Iterator[tuple[int, Item]]:
+    return ((line, _read_record(path, line, record)) for line, record in read_objects(path, BankError))
 
 
 def _read_record(path: Path, line: int, record: dict[str, object]) -> Item:

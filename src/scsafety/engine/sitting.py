@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 COLLECT_AFTER = (20_000, 20, 50)  # objects, and rounds of the generation below
 
+
 class Terminated(ScsafetyError):
     """SIGTERM; everything that was answered is kept."""
 

@@ -55,6 +55,7 @@ class Board(msgspec.Struct, frozen=True):
     rounds: tuple[float, ...]  # by round; the gap is the last minus the first
     dimensions: dict[str, float]
     sub_dimensions: dict[str, float]
+    sub_dimension_rounds: dict[str, tuple[float, ...]]  # by round
 
     @property
     def gap(self) -> float:
@@ -78,6 +79,7 @@ def boards_of_means(means: NDArray[np.float64], sub_dimensions: Sequence[str]) -
         rounds=tuple(float(value) for value in rounds),
         dimensions={name: _mean(values) for name, values in dimensions.items()},
         sub_dimensions={name: _mean(row) for name, row in zip(sub_dimensions, means, strict=True)},
+        sub_dimension_rounds={name: tuple(map(float, row)) for name, row in zip(sub_dimensions, means, strict=True)},
     )
 
 

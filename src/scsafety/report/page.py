@@ -7,7 +7,6 @@ and nothing from outside.
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -167,8 +166,7 @@ class BoardRow(msgspec.Struct, frozen=True):
 
 def write_report(store: Store, summary: Summary, folder: Path) -> Path:
     """Write `index.html` into `folder`, whole or not at all; returns its path. Raises MachineError and StoreError."""
-    rounds = round_scores(store.verdicts(summary.judge.key))
-    page = render_page(summary, read_dialogues(store, summary), rounds)
+    page = render_page(summary, read_dialogues(store, summary))
     path = folder / PAGE
     write_whole(path, page.encode())
     return path
@@ -199,8 +197,8 @@ def _dialogues_of(store: Store, summary: Summary, item: Item) -> Iterator[Dialog
     return (_dialogue(item, key, held[key], verdicts) for key in sorted(held))
 
 
-def render_page(summary: Summary, dialogues: Sequence[Dialogue], rounds: Mapping[tuple[str, int], float]) -> str:
-    """The whole page as text; `rounds` as `round_scores` gives them. Pure: the same records give the same page."""
+def render_page(summary: Summary, dialogues: Sequence[Dialogue]) -> str:
+    """The whole page as text. Pure: the same records give the same page."""
     style, script = (source(name) for name in ("page.css", "page.js"))
     answered = summary.bank.pairs * N_ROUNDS * summary.settings.epochs - summary.unanswered
     values = {
@@ -213,7 +211,7 @@ def render_page(summary: Summary, dialogues: Sequence[Dialogue], rounds: Mapping
         "n_expected": answered + summary.unanswered,
         "n_answered": answered,
         "boards": _board_rows(summary),
-        "groups": list(_dimension_rows(summary, rounds)),
+        "groups": list(_dimension_rows(summary)),
         "weakest": _weakest(summary),
         "counts": _counts(dialogues),
         "agreement": dict(_agreement(summary.judge.agreement or {})),
@@ -231,18 +229,6 @@ def render_page(summary: Summary, dialogues: Sequence[Dialogue], rounds: Mapping
         "subs": {sub.id: sub for sub in taxonomy.sub_dimensions()},
     }
     return environment().get_template("page.html.j2").render(values)
-
-
-def round_scores(verdicts: Iterable[StoredVerdict]) -> dict[tuple[str, int], float]:
-    """Scores, 0 to 100, by sub-dimension and round, of those with a verdict; a pair's epochs are averaged first."""
-    of_pair: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
-    for one in verdicts:
-        if one.verdict.score is not None and one.round:
-            of_pair[one.key.item_id, one.round].append(one.verdict.score)
-    of_round: defaultdict[tuple[str, int], list[float]] = defaultdict(list)
-    for (item_id, round_), scores in of_pair.items():
-        of_round[item_id.rpartition("-")[0], round_].append(math.fsum(scores) / len(scores))
-    return {key: math.fsum(means) / len(means) * 50 for key, means in of_round.items()}
 
 
 # From the store's records to the page's
@@ -324,11 +310,11 @@ def _board_rows(summary: Summary) -> list[BoardRow]:
     ]
 
 
-def _dimension_rows(summary: Summary, of_round: Mapping[tuple[str, int], float]) -> Iterator[DimensionRows]:
+def _dimension_rows(summary: Summary) -> Iterator[DimensionRows]:
     for dimension in taxonomy.dimensions():
         subs = [sub for sub in taxonomy.sub_dimensions() if sub.dimension == dimension.id]
         rows = tuple(
-            SubRow(sub, summary.sub_dimensions[sub.id], tuple(of_round.get((sub.id, k + 1)) for k in range(N_ROUNDS)))
+            SubRow(sub, summary.sub_dimensions[sub.id], summary.sub_dimension_rounds[sub.id])
             for sub in subs
             if sub.id in summary.sub_dimensions
         )

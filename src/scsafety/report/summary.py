@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import platform
 import statistics
+import sys
 from collections import Counter, defaultdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -130,6 +131,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     epochs: EpochsOf
     dimensions: dict[str, ScoreOf]
     sub_dimensions: dict[str, ScoreOf]
+    sub_dimension_rounds: dict[str, tuple[float | None, ...]] = {}  # 0 to 100, of round 1 and 2
     rounds: dict[str, ScoreOf]  # "1", "2", "gap"
     labels: dict[str, int]
     unsafe_rate: float | None  # share of 0 among judged answers
@@ -243,7 +245,7 @@ def _read(store: Store, judge: JudgeCard | None, epochs: int) -> _Answers:
     labels: dict[str, list[BenignLabel]] = {}
     for item in store.items():
         if isinstance(item, Pair):
-            pairs.append(_PairOf(item.id, item.sub_dimension))
+            pairs.append(_PairOf(item.id, sys.intern(item.sub_dimension)))
         else:
             labels[item.id] = []
     row = {pair.id: k for k, pair in enumerate(pairs)}
@@ -301,6 +303,10 @@ def _boards(table: ScoreTable, written: ScoreTable, answers: _Answers, *, seed: 
         "sub_dimensions": {
             name: _score(value, cis.sub_dimensions[name], *on(known[of_sub == name], known[of_sub == name].size))
             for name, value in points.sub_dimensions.items()
+        },
+        "sub_dimension_rounds": {
+            name: tuple(None if math.isnan(value) else value for value in row)
+            for name, row in points.sub_dimension_rounds.items()
         },
         "rounds": {
             **{

@@ -172,7 +172,12 @@ class KeyringKeys:
             import keyring
         except ImportError:
             return None
-        return _held_in(keyring.get_keyring(), var)
+        from concurrent.futures import ThreadPoolExecutor
+
+        # keyring keeps the errors of backends that are absent, and with them all frames below: in a thread none is ours
+        with ThreadPoolExecutor(1) as aside:
+            backend = aside.submit(keyring.get_keyring).result()
+        return _held_in(backend, var)
 
 
 def stores_here() -> tuple[KeyStore, ...]:
