@@ -103,7 +103,7 @@ def scsafety(url: str, in_flight: int, pairs: list[dict[str, Any]]) -> None:
 
 def inspect_ai(url: str, in_flight: int, pairs: list[dict[str, Any]]) -> None:
     """Its own task: a solver that asks both rounds, a scorer that asks the judge about each."""
-    os.environ |= {"BENCH_API_KEY": "none", "BENCH_BASE_URL": f"{url}/v1", "INSPECT_TELEMETRY": "0"}
+    os.environ |= {"BENCH_API_KEY": "none", "BENCH_BASE_URL": f"{url}/v1"}
     from inspect_ai import Task, eval  # noqa: A004 (its name)
     from inspect_ai.dataset import MemoryDataset, Sample
     from inspect_ai.model import ChatMessageUser, GenerateConfig, get_model

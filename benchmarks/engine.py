@@ -1,7 +1,7 @@
 """How fast is the engine, beside the bare loop and beside others? All in one run, on one machine, against one endpoint.
 
-    python benchmarks/engine.py                                    # scsafety and the bare aiohttp loop
-    python benchmarks/engine.py --peers /path/to/venv/bin/python   # and openai SDK, Inspect AI, evalscope, where installed there
+    python -m benchmarks.engine                                    # scsafety and the bare aiohttp loop
+    python -m benchmarks.engine --peers /path/to/venv/bin/python   # and openai SDK, Inspect AI, evalscope, where installed there
 
 Every contender does the same: the pairs of the bank, two rounds, the second with the first's answer in view, a judge's verdict
 on each answer with the whole rubric. The endpoint answers after a fixed time, so no client can make more than

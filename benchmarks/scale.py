@@ -1,6 +1,6 @@
 """How do time and memory grow with the bank? Whole `scsafety run`s of 1k, 10k and 100k dialogues, each in a process of its own.
 
-    python benchmarks/scale.py [--sizes 1000 10000 100000] [--latency 0.02] [--concurrency 64]
+    python -m benchmarks.scale [--sizes 1000 10000 100000] [--latency 0.02] [--concurrency 64]
 
 The bank is synthetic (the text says so): the pairs of the built-in bank again and again, with a number in each question. The
 endpoint answers after a fixed time. Memory is sampled from the system five times a second, so that a growth in the course of

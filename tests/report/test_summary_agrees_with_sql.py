@@ -195,6 +195,20 @@ def test_dimensions_and_sub_dimensions_agree_with_sql(db: sqlite3.Connection, su
     assert by_name(db, PARTS) == {name: without_interval(score) for name, score in found.items()}
 
 
+def test_the_rounds_of_a_sub_dimension_agree_with_sql(db: sqlite3.Connection, summary: dict[str, Any]) -> None:
+    found = {
+        (sub, k): value
+        for sub, rounds in summary["sub_dimension_rounds"].items()
+        for k, value in enumerate(rounds, start=1)
+        if value is not None
+    }
+    by_pair = "SELECT sub_dimension, round, avg(score) AS score FROM verdict_of_turn JOIN item ON item_id = pair_id "
+    by_pair += "WHERE primary_judge AND score IS NOT NULL GROUP BY pair_id, round"
+    rows = db.execute(f"SELECT sub_dimension, round, 50 * avg(score) FROM ({by_pair}) GROUP BY sub_dimension, round")
+
+    assert found == {(sub, round_): approx(value) for sub, round_, value in rows}
+
+
 def test_labels_rates_and_counts_agree_with_sql(db: sqlite3.Connection, summary: dict[str, Any]) -> None:
     assert one(db, COUNTS) == {
         **{f"label_{score}": n for score, n in summary["labels"].items()},
