@@ -1,6 +1,6 @@
 """How long until the program is there? Medians of fresh processes, the system's cache warm.
 
-    python benchmarks/startup.py [--peers /path/to/venv/bin/python]
+python benchmarks/startup.py [--peers /path/to/venv/bin/python]
 """
 
 from __future__ import annotations

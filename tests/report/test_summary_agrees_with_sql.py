@@ -202,9 +202,11 @@ def test_the_rounds_of_a_sub_dimension_agree_with_sql(db: sqlite3.Connection, su
         for k, value in enumerate(rounds, start=1)
         if value is not None
     }
-    by_pair = "SELECT sub_dimension, round, avg(score) AS score FROM verdict_of_turn JOIN item ON item_id = pair_id "
-    by_pair += "WHERE primary_judge AND score IS NOT NULL GROUP BY pair_id, round"
-    rows = db.execute(f"SELECT sub_dimension, round, 50 * avg(score) FROM ({by_pair}) GROUP BY sub_dimension, round")
+    rows = db.execute(
+        "SELECT sub_dimension, round, 50 * avg(score) FROM (SELECT sub_dimension, round, avg(score) AS score "
+        "FROM verdict_of_turn JOIN item ON item_id = pair_id WHERE primary_judge AND score IS NOT NULL "
+        "GROUP BY pair_id, round) GROUP BY sub_dimension, round"
+    )
 
     assert found == {(sub, round_): approx(value) for sub, round_, value in rows}
 
