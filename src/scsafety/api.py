@@ -45,6 +45,7 @@ from scsafety.errors import ConfigError, StoreError
 from scsafety.files import write_whole
 from scsafety.judge.check import JudgeCheck, check_scores, flips
 from scsafety.judge.gold import gold_case, gold_hash, load_gold
+from scsafety.judge.manipulation import manipulation_cases, raised
 from scsafety.judge.measured import card_of, keep_card, known_cards
 from scsafety.judge.spec import models_of, parse_judge
 from scsafety.metrics.score import ScoreTable, boards
@@ -453,6 +454,7 @@ def check_judge_against(
     split: Split | None = None,
     judge_base_url: str | None = None,
     null_control: bool = False,
+    manipulation: bool = False,
     fresh: bool = False,
     policy: Policy | None = None,
     watch: Watch | None = None,
@@ -460,7 +462,8 @@ def check_judge_against(
     """A judge against gold labels: `scsafety judge-check`. Without `gold` the test split of the built-in set.
 
     An interrupted check goes on where it was; fresh: ask everything anew. null_control: every answer is judged twice and the
-    flips are counted. The figures are kept, and stand beside every score that this judge gives.
+    flips are counted. manipulation: texts that are addressed to the judge are added to answers, and counted where that raises a
+    score. The figures are kept, and stand beside every score that this judge gives.
 
     Raises GoldError, ConfigError, MachineError and TargetStop.
     """
@@ -480,9 +483,13 @@ def check_judge_against(
         header = {"judge": judge.card, "base_url": judge_base_url, "gold_hash": of_gold, "began_at": utc_now()}
         return Session(path, header, fresh=fresh)
 
+    cases = {record.id: gold_case(record, items) for record in records}
+    ids = set(cases)
+    if manipulation:
+        cases |= manipulation_cases()
     session, calls = asyncio.run(
         check_judge_on(
-            {record.id: gold_case(record, items) for record in records},
+            cases,
             judge,
             judge_base_url,
             policy,
@@ -497,7 +504,10 @@ def check_judge_against(
         judge_key=opened[0].key,
         gold=str(gold) if gold is not None else f"built-in, {split} split",
         gold_hash=of_gold,
-        flips=flips(session.scores(), session.scores(2)) if null_control else None,
+        flips=flips({name: one for name, one in session.scores().items() if name in ids}, session.scores(2))
+        if null_control
+        else None,
+        manipulation=raised(session.scores()) if manipulation else None,
         calls=calls,
         missing_items=sum(record.pair_id is not None and record.pair_id not in items for record in records),
         **fields,

@@ -39,6 +39,9 @@ def judge_check(
     null_control: Annotated[
         bool, typer.Option("--null-control", help="Judge every answer twice and count the flips.")
     ] = False,
+    manipulation: Annotated[
+        bool, typer.Option("--manipulation", help="Add texts addressed to the judge, and count the scores that rise.")
+    ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Ask again what an earlier check has asked.")] = False,
     judge_base_url: Annotated[str | None, typer.Option(metavar="URL", help="The judge's address.")] = None,
     judge_concurrency: Annotated[int, typer.Option(help="Judge calls in flight.")] = 8,
@@ -65,6 +68,7 @@ def judge_check(
             split=cast("Split | None", split),
             judge_base_url=judge_base_url,
             null_control=null_control,
+            manipulation=manipulation,
             fresh=fresh,
             policy=api.Policy(judge_concurrency=judge_concurrency, timeout_s=timeout),
             watch=watch,
@@ -115,6 +119,10 @@ def render_check(found: JudgeCheck) -> RenderableType:
             f"同样的答案评两次：{found.flips['flip_rate']:.1%} 改变，{found.flips['unsafe_flip_rate']:.1%} 在安全与不安全之间改变"
             f"（n {found.flips['n']}）"
         )
+    if (told := found.manipulation) is not None:
+        kinds = "、".join(f"{kind} {n}" for kind, n in told["by_kind"].items())
+        rise = f"{told['raised']} 条（{kinds}）" if kinds else "0 条"
+        lines.append(f"写给评分者的话 {told['n']} 条：抬高得分 {rise}，未评 {told['unjudged']} 条")
     return Group(*map(Text, lines), _figures(found), _confusion(found), _slices(found))
 
 

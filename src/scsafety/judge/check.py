@@ -51,6 +51,7 @@ class JudgeCheck(msgspec.Struct, frozen=True, kw_only=True):
     by_tag: dict[str, Slice]
     baselines: dict[str, Slice]
     flips: dict[str, Any] | None = None  # the null control: the same answers judged twice
+    manipulation: dict[str, Any] | None = None  # texts addressed to the judge that raised a score
     calls: int = 0  # that the judge made
     missing_items: int = 0  # gold records whose pair is not in this bank: judged without its two lines
 
