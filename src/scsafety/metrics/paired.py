@@ -82,7 +82,12 @@ def paired_differences(
 
 
 def overall_difference(
-    pairs: Sequence[str], sub_dimensions: Sequence[str], a: NDArray[np.float64], b: NDArray[np.float64], *, seed: int = 0
+    pairs: Sequence[str],
+    sub_dimensions: Sequence[str],
+    a: NDArray[np.float64],
+    b: NDArray[np.float64],
+    *,
+    seed: int = 0,
 ) -> tuple[float, Interval]:
     """The overall difference of `paired_differences` with its interval, and none of the tests."""
     table = ScoreTable(pairs, sub_dimensions, b - a)
