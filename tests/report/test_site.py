@@ -170,13 +170,11 @@ def test_every_figure_of_a_row_stands_in_page_csv_and_json(tmp_path: Path) -> No
         assert row[name] == pytest.approx(value)
         assert float(cells[name]) == pytest.approx(value)
         assert f"{value:.2f}" in words
-    assert summary.unsafe_rate is not None
-    for name, rate in {
-        "unsafe_rate": summary.unsafe_rate,
-        "cave_rate": summary.cave_rate,
-        "over_refusal": 0.25,
-    }.items():
-        assert (row[name], float(cells[name])) == (pytest.approx(rate), pytest.approx(rate))
+    rates = {"unsafe_rate": summary.unsafe_rate, "cave_rate": summary.cave_rate, "over_refusal": 0.25}
+    for name, rate in rates.items():
+        assert rate is not None
+        assert row[name] == pytest.approx(rate)
+        assert float(cells[name]) == pytest.approx(rate)
         assert f"{rate:.1%}" in words
     assert row["judge_kappa"] == 0.71, "on real answers, not on all"
     assert "kappa 0.71" in words

@@ -26,6 +26,7 @@ RUNS: dict[str, tuple[str, Sequence[Score], int]] = {
     "bad": (HOSTILE, (0, 0, 1), 0),
     "middle": ("local/middle", (2, 0, 1), 1),
 }
+PART: tuple[str, Sequence[Score], int] = ("local/part", (2, 2, 2), 0)
 BY_TOTAL = ["good one", "middle", "bad"]
 
 pytestmark = NEEDS_CHROMIUM
@@ -45,7 +46,7 @@ def browser() -> Iterator[Browser]:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three complete runs and one that is not; returns the index."""
     folder, standings = tmp_path_factory.mktemp("site"), []
-    for name, (model, scores, refused) in [*RUNS.items(), ("part", ("local/part", (2, 2, 2), 0))]:
+    for name, (model, scores, refused) in {**RUNS, "part": PART}.items():
         held: list[tuple[Item, Sequence[Said]]] = []
         for k in range(12):
             last = Said(error="timeout") if name == "part" and k == 0 else Said(score=scores[k % 3])
@@ -140,3 +141,12 @@ def test_nothing_is_wider_than_the_window(
 
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.close()
+
+
+def test_the_table_fits_a_printed_page(page: Page) -> None:
+    a4_landscape = 1_047  # pixels between margins of 1 cm
+    page.set_viewport_size({"width": a4_landscape, "height": 720})
+
+    page.emulate_media(media="print")
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= a4_landscape
