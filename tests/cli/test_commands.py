@@ -167,6 +167,8 @@ def test_a_run_from_the_first_question_to_its_deletion(tmp_path: Path, bank: Pat
     reported = scsafety("report", "first", "--out", "site", cwd=tmp_path)
     assert reported.returncode == 0, reported.stderr
     assert (tmp_path / "site" / "first" / "index.html").stat().st_size > 1_000
+    assert 'href="./first/index.html"' in (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+    assert json.loads((tmp_path / "site" / "leaderboard.json").read_bytes())["tables"][0]["rows"][0]["run"] == "first"
 
     deleted = scsafety("runs", "delete", "first", "--yes", cwd=tmp_path)
     assert deleted.returncode == 0, deleted.stderr

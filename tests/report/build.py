@@ -86,12 +86,16 @@ def built_run(
     judged: bool = True,
     system: str | None = None,
     agreement: dict[str, Any] | None = None,
+    model: str = "local/qwen2.5-coder-0.5b",
+    bank_hash: str = "ab" * 32,
+    judge: JudgeCard = JUDGE,
+    run: str = "quick-1",
 ) -> Iterator[tuple[Store, Summary]]:
     """A store and its summary; an item that stands twice in `dialogues` is in its second epoch the second time."""
     items = list({item.id: item for item, _ in dialogues}.values())
     settings = RunSettings(
-        model="local/qwen2.5-coder-0.5b",
-        bank=BankRef(version="1.0.0", hash="ab" * 32),
+        model=model,
+        bank=BankRef(version="1.0.0", hash=bank_hash),
         selection=Selection(hash=selection_hash(items)),
         sampling=Sampling(temperature=0.0, max_tokens=112),
         system=system,
@@ -100,22 +104,24 @@ def built_run(
     meta = {"name": "test", "settings": msgspec.json.encode(settings).decode()}
     with Store.create(path, meta, items) as store:
         if judged:
-            store.add_judge(JUDGE, primary=True)
+            store.add_judge(judge, primary=True)
         seen: dict[str, int] = {}
         for item, said in dialogues:
             seen[item.id] = seen.get(item.id, 0) + 1
-            _hold(store, DialogueKey(item.id, seen[item.id]), item, said, judged=judged, system=system)
+            _hold(
+                store, DialogueKey(item.id, seen[item.id]), item, said, judge=judge if judged else None, system=system
+            )
         call = Call(
             role="target", endpoint=settings.model, outcome="answered", attempts=1, latency_s=0.5, created_at=WHEN
         )
         store.add_call(None, None, call)
         store.flush()
-        measured = {JUDGE.key: agreement} if agreement else None
-        yield store, summarise(store, settings, run="quick-1", measured=measured)
+        measured = {judge.key: agreement} if agreement else None
+        yield store, summarise(store, settings, run=run, measured=measured)
 
 
 def _hold(
-    store: Store, key: DialogueKey, item: Item, said: Sequence[Said], *, judged: bool, system: str | None
+    store: Store, key: DialogueKey, item: Item, said: Sequence[Said], *, judge: JudgeCard | None, system: str | None
 ) -> None:
     own = item.system if isinstance(item, Pair) else None
     prompts = [item.question, item.follow_up] if isinstance(item, Pair) else [item.question]
@@ -131,8 +137,8 @@ def _hold(
             key, Turn(seq=seq, round=seq, messages=tuple(messages), reply=reply, error=one.error, created_at=WHEN)
         )
         messages.append(Message("assistant", one.answer))
-        if judged and reply is not None and (one.score is not None or one.label or one.judge_error):
+        if judge is not None and reply is not None and (one.score is not None or one.label or one.judge_error):
             verdict = Verdict(
                 score=one.score, label=one.label, reason=one.reason, confidence=one.confidence, error=one.judge_error
             )
-            store.add_verdict(key, seq, JUDGE.key, verdict)
+            store.add_verdict(key, seq, judge.key, verdict)

@@ -253,17 +253,28 @@ def report(
     ] = None,
     seed: Annotated[int, typer.Option(metavar="S", help="Of the samples that --standard draws.")] = 0,
 ) -> None:
-    """Write the HTML report of each run to OUT/<run>/index.html; with --standard the evidence beside it."""
-    from scsafety import api
-    from scsafety.report.page import write_report
+    """Write the HTML report of each run to OUT/<run>/index.html, with a leaderboard of them all in OUT/index.html.
 
-    for name in runs:
-        loaded = api.load_run(name, runs_folder)
+    With --standard the evidence stands beside each report.
+    """
+    from scsafety import api
+    from scsafety.report.leaderboard import read_standing
+    from scsafety.report.page import write_report
+    from scsafety.report.site import refuse_namesakes, write_site
+
+    folders = list(dict.fromkeys(api.find_run(name, runs_folder).absolute() for name in runs))
+    refuse_namesakes(folders)
+    standings = []
+    for folder in folders:
+        loaded = api.load_run(folder)
         with loaded.open() as store:
             typer.echo(f"wrote {write_report(store, loaded.summary, out / loaded.folder.name)}")
+            standings.append(read_standing(store, loaded.summary, loaded.folder.name))
         if standard is not None:
             for path in api.write_standard_evidence(loaded, standard, out / loaded.folder.name, seed=seed):
                 typer.echo(f"wrote {path}")
+    for path in write_site(standings, out):
+        typer.echo(f"wrote {path}")
 
 
 def export(

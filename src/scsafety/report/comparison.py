@@ -70,7 +70,7 @@ def compare_runs(a: Store, b: Store, summary_a: Summary, summary_b: Summary, *, 
         )
     hashes_a, hashes_b = a.content_hashes(), b.content_hashes()
     pairs = {item.id: item for item in a.items() if isinstance(item, Pair)}
-    scores_a, scores_b = (_means(store, summary) for store, summary in ((a, summary_a), (b, summary_b)))
+    scores_a, scores_b = (pair_means(store, summary) for store, summary in ((a, summary_a), (b, summary_b)))
     common = [name for name in pairs if name in scores_a and name in scores_b and hashes_a[name] == hashes_b.get(name)]
     if not common:
         raise ConfigError(f"{summary_a.run} and {summary_b.run} share no pair that both answered; run them on one bank")
@@ -100,8 +100,8 @@ def compare_runs(a: Store, b: Store, summary_a: Summary, summary_b: Summary, *, 
     )
 
 
-def _means(store: Store, summary: Summary) -> dict[str, list[float]]:
-    """Mean score of each round over epochs, for pairs judged in both rounds."""
+def pair_means(store: Store, summary: Summary) -> dict[str, list[float]]:
+    """0 to 2: mean score of each round over epochs, for pairs judged in both rounds."""
     seen: dict[str, dict[int, list[int]]] = {}
     for stored in store.verdicts(summary.judge.key):
         if stored.verdict.score is not None and stored.round:

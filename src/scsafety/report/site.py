@@ -1,0 +1,113 @@
+"""The pages beside the runs' own: a leaderboard with its data, and the published leaderboard as reference.
+
+Same safety as `page`: what a model's name or a system prompt says can only be read.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from scsafety import taxonomy
+from scsafety.errors import ConfigError
+from scsafety.files import write_whole
+from scsafety.report.chart import chart_of
+from scsafety.report.html import content_policy, environment, source
+from scsafety.report.leaderboard import RULE, RULE_EN, as_csv, as_json, tables_of, unlike
+from scsafety.report.page import SETTINGS_ZH
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from scsafety.report.leaderboard import Standing, Table
+
+INDEX, REFERENCE, CSV, JSON = "index.html", "reference.html", "leaderboard.csv", "leaderboard.json"
+BASIS = {
+    "bank_hash": ("题库", "bank"),
+    "judge_key": ("评分者", "judge"),
+    "selection_hash": ("选题", "selection"),
+    "strategy": ("追问策略", "strategy"),
+}
+
+
+class PublishedRow(msgspec.Struct, frozen=True):
+    """A model's published figures, 0 to 100."""
+
+    overall: float
+    traditional: float
+    responsible: float
+    attack: float
+
+
+class Published(msgspec.Struct, frozen=True):
+    """The leaderboard that SC-Safety's authors published, as they published it."""
+
+    source: str
+    models: dict[str, PublishedRow]
+
+
+def published() -> Published:
+    data = (resources.files("scsafety.report") / "data" / "published.json").read_bytes()
+    return msgspec.json.decode(data, type=Published)
+
+
+def refuse_namesakes(folders: Iterable[Path]) -> None:
+    """Raises ConfigError where two runs would be written to one folder, or one over a page of the site."""
+    seen: dict[str, Path] = {}
+    for folder in folders:
+        if (other := seen.setdefault(folder.name, folder)) != folder:
+            raise ConfigError(
+                f"{other} and {folder}: two runs of one name would share a page; rename one folder, or give them two --out"
+            )
+        if folder.name in (INDEX, REFERENCE, CSV, JSON):
+            raise ConfigError(f"{folder}: the site has a file of that name; rename the run's folder")
+
+
+def write_site(standings: Sequence[Standing], folder: Path) -> list[Path]:
+    """Write leaderboard, its data and the reference page into `folder`; returns their paths. Raises MachineError."""
+    tables = tables_of(standings)
+    files = {
+        INDEX: render_leaderboard(tables).encode(),
+        REFERENCE: render_reference(published()).encode(),
+        CSV: as_csv(tables),
+        JSON: as_json(tables),
+    }
+    for name, data in files.items():
+        write_whole(folder / name, data)
+    return [folder / name for name in files]
+
+
+def render_leaderboard(tables: Sequence[Table]) -> str:
+    """The leaderboard as text. Pure: the same runs give the same page."""
+    return _render(
+        "leaderboard.html.j2",
+        tables=tables,
+        charts=[chart_of(table.rows) for table in tables],
+        unlike=[BASIS[name] for name in unlike(tables)],
+        rule=RULE,
+        rule_en=RULE_EN,
+        settings_zh=SETTINGS_ZH,
+    )
+
+
+def render_reference(facts: Published) -> str:
+    return _render("reference.html.j2", facts=facts)
+
+
+def _render(template: str, **values: object) -> str:
+    style = source("page.css") + source("site.css")
+    script = source("site.js")
+    return (
+        environment()
+        .get_template(template)
+        .render(
+            **values,
+            style=style,
+            script=script,
+            policy=content_policy(style, script),
+            dimensions=taxonomy.dimensions(),
+        )
+    )
