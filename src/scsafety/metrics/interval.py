@@ -98,8 +98,9 @@ def _resampled_means(scores: NDArray[np.float64], rng: np.random.Generator, draw
     judged = known.any(axis=1)
     if not judged.any():
         return np.full((draws, scores.shape[1]), np.nan)
-    kinds, counts = np.unique(np.where(known, scores, -1.0)[judged], axis=0, return_counts=True)
-    drawn, known = _draw(counts, rng, draws), kinds >= 0
+    # a difference of two runs may be negative, so no number of the scale can stand for "no verdict"
+    kinds, counts = np.unique(np.where(known, scores, -np.inf)[judged], axis=0, return_counts=True)
+    drawn, known = _draw(counts, rng, draws), np.isfinite(kinds)
     with np.errstate(invalid="ignore"):
         return np.asarray((drawn @ np.where(known, kinds, 0.0)) / (drawn @ known) * (100 / FULL_MARK))
 
