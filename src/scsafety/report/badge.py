@@ -40,8 +40,8 @@ def badge(summary: Summary) -> str:
 
 
 def badge_value(summary: Summary) -> str:
-    score = summary.overall
+    score, state = summary.overall, "" if summary.complete else " incomplete"
     if score.score is None:
-        return "no score"
+        return f"no score{state}"
     interval = f" ({score.ci95[0]:.1f}~{score.ci95[1]:.1f})" if score.ci95 else ""
-    return f"{score.score:.1f}{interval}{'' if summary.complete else ' incomplete'}"
+    return f"{score.score:.1f}{interval}{state}"
