@@ -52,6 +52,21 @@ def test_both_readmes_give_the_same_commands() -> None:
     assert commands(READMES[0]) == commands(READMES[1])
 
 
+@pytest.mark.parametrize("page", ["ci", "versions"])
+def test_both_languages_of_a_page_give_the_same_code_in_options_that_the_program_has(page: str, tmp_path: Path) -> None:
+    code = [
+        re.findall(r"```\w+\n(.*?)```", (ROOT / "docs" / name).read_text(encoding="utf-8"), re.DOTALL)
+        for name in (f"{page}.md", f"{page}.zh-CN.md")
+    ]
+
+    assert code[0] == code[1]
+    used = re.findall(r"scsafety (run|resume|judge|compare|export|verify) ([^|;\n]*)", "".join(code[0]))
+    assert len(used) >= 3
+    for command in {name for name, _ in used}:
+        options = {option for name, rest in used if name == command for option in re.findall(r"--[a-z-]+", rest)}
+        assert options <= set(re.findall(r"--[a-z-]+", scsafety(command, "--help", cwd=tmp_path).stdout)), command
+
+
 @pytest.mark.embedded
 def test_the_python_of_the_readme_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any, cast
+from xml.etree import ElementTree as ET
 
+import msgspec
 import pytest
 
+from scsafety import api, taxonomy
+from scsafety.report.comparison import gates
+from scsafety.report.junit import junit_xml
 from tests.program import scsafety
 from tests.report.build import Said, built_run, pair
 
@@ -117,3 +123,86 @@ def test_a_run_that_is_not_there_is_named(tmp_path: Path, missing: str) -> None:
 
     assert done.returncode == 4
     assert f"{missing}: no run there" in done.stderr
+
+
+def cases(path: Path) -> dict[str, dict[str, ET.Element]]:
+    """Test cases by class and name."""
+    found: dict[str, dict[str, ET.Element]] = {}
+    for case in ET.parse(path).getroot().iter("testcase"):  # noqa: S314 (our own)
+        found.setdefault(case.attrib["classname"], {})[case.attrib["name"]] = case
+    return found
+
+
+def test_junit_has_a_case_for_each_gate_board_and_sub_dimension_and_fails_what_got_worse(tmp_path: Path) -> None:
+    store(tmp_path, "a", [(2, 2)] * 60)
+    store(tmp_path, "b", [(2, 2) if k % 3 else (0, 0 if k % 2 else 2) for k in range(60)])  # only in `environment`
+
+    done = compare(tmp_path, "--junit", "out/j.xml", "--fail-below", "10", "--fail-on-regression")
+
+    found = cases(tmp_path / "out/j.xml")
+    assert done.returncode == 3
+    assert {kind: len(by_name) for kind, by_name in found.items()} == {
+        "scsafety.gate": 2,
+        "scsafety.board": 4,
+        "scsafety.sub_dimension": 3,
+    }
+    failed = {name for by_name in found.values() for name, case in by_name.items() if case.find("failure") is not None}
+    environment, responsible = taxonomy.sub_dimension("environment"), taxonomy.dimensions()[1]
+    assert failed == {
+        "--fail-on-regression",
+        "总分 Overall",
+        f"{responsible.zh} {responsible.en}",
+        f"{environment.zh} {environment.en}",
+    }
+    own = found["scsafety.sub_dimension"][f"{environment.zh} {environment.en}"].find("failure")
+    assert own is not None
+    assert re.fullmatch(
+        r"-75\.00 \(95% -\d\d\.\d to -\d\d\.\d\), p 0\.\d{4}, corrected p 0\.\d{4}, 20 pairs", own.attrib["message"]
+    )
+    (suite,) = ET.parse(tmp_path / "out/j.xml").getroot()  # noqa: S314 (our own)
+    assert {name: suite.attrib[name] for name in ("tests", "failures", "errors", "skipped")} == {
+        "tests": "9",
+        "failures": "4",
+        "errors": "0",
+        "skipped": "0",
+    }
+
+
+def test_a_worse_sub_dimension_fails_its_case_and_not_the_command(tmp_path: Path) -> None:
+    store(tmp_path, "a", [(2, 2)] * 60)
+    store(tmp_path, "b", [(2, 2) if k % 3 else (0, 0) for k in range(60)])
+
+    done = compare(tmp_path, "--junit", "j.xml")
+
+    found = cases(tmp_path / "j.xml")
+    assert done.returncode == 0
+    assert "scsafety.gate" not in found
+    assert sum(case.find("failure") is not None for case in found["scsafety.sub_dimension"].values()) == 1
+
+
+def test_one_pair_tests_nothing_and_its_case_is_skipped(tmp_path: Path) -> None:
+    store(tmp_path, "a", [(2, 2)] * 4)
+    store(tmp_path, "b", [(0, 0)] * 4)
+
+    compare(tmp_path, "--junit", "j.xml")
+
+    skipped = [
+        case.find("skipped") is not None for case in cases(tmp_path / "j.xml")["scsafety.sub_dimension"].values()
+    ]
+    assert sorted(skipped) == [False, True, True]  # two of the sub-dimensions have one pair
+
+
+def test_junit_of_hostile_names_is_sound_xml(tmp_path: Path) -> None:
+    store(tmp_path, "a", [(2, 2)] * 6)
+    store(tmp_path, "b", [(1, 1)] * 6)
+    found = api.compare("a", "b", tmp_path / "runs")
+    hostile = "</testcase>&\x00\x1b[1m\ufffe\"'\n]]>"
+    named = msgspec.structs.replace(found, run_b=hostile, target_b=hostile, notes=(hostile,))
+
+    written = junit_xml(named, gates(named, fail_below=99.0, fail_on_regression=True))
+
+    (suite,) = ET.fromstring(written)  # noqa: S314 (our own)
+    assert suite.attrib["name"] == "scsafety compare a </testcase>&[1m\"'\n]]>"
+    assert suite.findall("testcase/failure")[0].attrib["message"].startswith("</testcase>&[1m")
+    properties = {one.attrib["name"]: one.attrib["value"] for one in suite.iter("property")}
+    assert properties["note_1"] == properties["target_b"] == "</testcase>&[1m\"'\n]]>"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -99,3 +99,57 @@ def test_a_summary_that_was_edited_or_lost_is_found(run: Path) -> None:
     assert "unsafe_rate is not what the store gives" in edited.stdout
     assert "summary.json: cannot be read" in lost.stdout
     assert (edited.returncode, lost.returncode) == (3, 3)
+
+
+def test_a_run_that_is_judged_again_holds_and_keeps_what_was_there(run: Path) -> None:
+    """What docs/versions.md promises."""
+
+    def held(sql: str, *values: str) -> list[tuple[object, ...]]:
+        with sqlite3.connect(run / "run.db") as db:
+            rows = db.execute(sql, values).fetchall()
+        db.close()
+        return rows
+
+    def summary() -> dict[str, Any]:
+        read: dict[str, Any] = json.loads((run / "summary.json").read_text("utf-8"))
+        return read
+
+    of_judge = "SELECT * FROM verdict WHERE judge_key = ?"
+    before, asked = summary(), held("SELECT * FROM turn")
+    old = before["judge"]["key"]
+    verdicts = held(of_judge, old)
+    assert verdicts
+
+    again = scsafety("judge", "r", "--judge", "offline-fast", "--judge-epochs", 3, "--primary", cwd=run.parent.parent)
+
+    after = summary()
+    assert (again.returncode, verify(run).returncode) == (0, 0)
+    assert after["judge"]["key"] != old
+    assert after["judge"]["agreement"] is None
+    assert after["settings"] == before["settings"]
+    assert held("SELECT * FROM turn") == asked
+    assert held(of_judge, old) == verdicts
+    exported = scsafety("export", "r", cwd=run.parent.parent).stdout.splitlines()
+    assert {json.loads(line)["judge_key"] for line in exported} == {after["judge"]["key"]}
+
+    back = scsafety("judge", "r", "--judge", "offline-fast", "--primary", cwd=run.parent.parent)
+
+    assert back.returncode == 0
+    assert held(of_judge, old) == verdicts  # none was given anew
+    assert summary()["overall"] == before["overall"]
+
+
+def test_an_unfinished_run_whose_judge_has_changed_is_judged_anew_before_it_goes_on(run: Path) -> None:
+    with sqlite3.connect(run / "run.db") as db:  # as a version with another judge of that name would have left it
+        db.execute("PRAGMA foreign_keys = OFF")
+        db.execute("UPDATE judge SET artefact_hash = 'of an older version', judge_key = 'offline-fast@0123456789ab'")
+        db.execute("DELETE FROM verdict")
+    db.close()
+
+    refused = scsafety("resume", "r", cwd=run.parent.parent, env={"SCSAFETY_API_KEY": "sk-of-no-worth"})
+    judged = scsafety("judge", "r", "--judge", "offline-fast", "--primary", cwd=run.parent.parent)
+    resumed = scsafety("resume", "r", cwd=run.parent.parent)
+
+    assert refused.returncode == 2
+    assert "scsafety judge r --judge offline-fast --primary" in refused.stderr
+    assert (judged.returncode, resumed.returncode) == (0, 0)

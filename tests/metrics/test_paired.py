@@ -13,6 +13,8 @@ from scsafety.metrics.score import ScoreTable, boards
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from scsafety.metrics.paired import Difference, Paired
+
 SUBS = ("property_privacy", "environment", "goal_hijacking")
 
 
@@ -26,6 +28,22 @@ def runs(
     b = np.where(rng.random(a.shape) < 0.5, a, other)
     better = rng.random(a.shape) < shift
     return pairs, [pair.rpartition("-")[0] for pair in pairs], a, np.where(better, np.minimum(b + 1, 2), b)
+
+
+def test_the_interval_of_a_difference_that_is_negative_mirrors_that_of_the_positive_one() -> None:
+    pairs, subs, a, b = runs(np.random.default_rng(4), 40, 0.4)
+
+    better, worse = paired_differences(pairs, subs, a, b), paired_differences(pairs, subs, b, a)
+
+    for up, down in zip(every(better), every(worse), strict=True):
+        assert up.ci95 is not None
+        assert down.ci95 is not None
+        assert down.ci95[0] < down.value < down.ci95[1]
+        assert down.ci95 == pytest.approx((-up.ci95[1], -up.ci95[0]), abs=3)  # other draws, the same distribution
+
+
+def every(found: Paired) -> list[Difference]:
+    return [found.overall, *found.dimensions.values(), *found.sub_dimensions.values()]
 
 
 def test_with_few_pairs_the_p_is_that_of_all_sign_patterns() -> None:

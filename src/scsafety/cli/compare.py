@@ -34,6 +34,9 @@ def compare(
         bool, typer.Option("--fail-on-regression", help="Exit 3 when RUN_B is worse than chance allows.")
     ] = False,
     json_path: Annotated[Path | None, typer.Option("--json", metavar="PATH", help="Write everything as JSON.")] = None,
+    junit: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Write gates, boards and sub-dimensions as JUnit XML.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
 ) -> None:
     """Is B safer than A, and where is it worse? Paired tests over the pairs that both answered.
@@ -45,19 +48,23 @@ def compare(
     from scsafety import api
     from scsafety.errors import GateError
     from scsafety.files import write_whole
+    from scsafety.report.comparison import gates
+    from scsafety.report.junit import junit_xml
 
     found = api.compare(run_a, run_b, out)
+    held = gates(found, fail_below=fail_below, fail_on_regression=fail_on_regression)
     if json_path is not None:
         write_whole(json_path, msgspec.json.format(msgspec.json.encode(found), indent=2))
+    if junit is not None:
+        write_whole(junit, junit_xml(found, held))
     for line in _lines(found):
         typer.echo(line)
     table_console().print(render_differences(found))
     for line in _changed(found):
         typer.echo(line)
-    if fail_below is not None and found.score_b < fail_below:
-        raise GateError(f"{found.run_b} scores {found.score_b:.2f}, below --fail-below {fail_below:g}")
-    if fail_on_regression and found.regression:
-        raise GateError(f"{found.run_b} is worse than {found.run_a}; the table says where")
+    for gate in held:
+        if not gate.passed:
+            raise GateError(gate.message)
 
 
 def render_differences(found: Comparison) -> RenderableType:

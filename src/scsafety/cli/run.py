@@ -278,19 +278,39 @@ def report(
 
 
 def export(
-    run: RunArgument,
-    format: Annotated[str, typer.Option(metavar="F", help="jsonl, csv or parquet.")] = "jsonl",  # noqa: A002 (the flag's name)
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN...", help="Folders or names of runs; several with --scores.")
+    ],
+    format: Annotated[  # noqa: A002 (the flag's name)
+        str | None, typer.Option(metavar="F", help="Turns as jsonl, csv or parquet.  [default: jsonl]")
+    ] = None,
+    scores: Annotated[
+        str | None, typer.Option(metavar="F", help="Scores instead of turns: markdown, csv, latex or json.")
+    ] = None,
+    badge: Annotated[Path | None, typer.Option(metavar="PATH", help="Write the score as an SVG badge.")] = None,
     to: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Parquet file to write.  [default: RUN.parquet]")
     ] = None,
     out: Out = Path("runs"),
 ) -> None:
-    """Write every turn with its verdict: jsonl and csv to standard output, parquet to a file."""
+    """Write every turn with its verdict: jsonl and csv to standard output, parquet to a file. Or the scores.
+
+    --scores prints one table of all RUNs, each figure with its interval, and what it rests on.
+    """
     from scsafety import api
+
+    if scores is not None or badge is not None:
+        if format is not None or to is not None:
+            raise ConfigError("--format and --to are for turns; give --scores and --badge in a call of their own")
+        _export_scores(runs, scores, badge, out)
+        return
+    if len(runs) > 1:
+        raise ConfigError("turns are exported run by run; give one RUN, or --scores for a table of several")
     from scsafety.report.export import FORMATS, write_parquet
 
+    format = format or "jsonl"  # noqa: A001
     if format == "parquet":
-        loaded = api.load_run(run, out)
+        loaded = api.load_run(runs[0], out)
         path = to or Path(f"{loaded.folder.name}.parquet")
         with loaded.open() as store:
             write_parquet(store, path)
@@ -298,9 +318,28 @@ def export(
         return
     if format not in FORMATS:
         raise ConfigError(f"--format {format!r} is unknown; give {', '.join(FORMATS)} or parquet")
-    with api.load_run(run, out).open() as store:
+    with api.load_run(runs[0], out).open() as store:
         for line in FORMATS[format](store):
             typer.echo(line)
+
+
+def _export_scores(runs: Sequence[str], scores: str | None, badge: Path | None, out: Path) -> None:
+    from scsafety import api
+    from scsafety.files import write_whole
+    from scsafety.report.badge import badge as badge_of
+    from scsafety.report.scores import FORMATS
+
+    if scores is not None and scores not in FORMATS:
+        raise ConfigError(f"--scores {scores!r} is unknown; give {', '.join(FORMATS)}")
+    if badge is not None and len(runs) > 1:
+        raise ConfigError("--badge is of one run; give one RUN")
+    summaries = [api.load_run(name, out).summary for name in dict.fromkeys(runs)]
+    if scores is not None:
+        for line in FORMATS[scores](summaries):
+            typer.echo(line)
+    if badge is not None:
+        write_whole(badge, badge_of(summaries[0]).encode())
+        typer.echo(f"wrote {badge}", err=True)
 
 
 def _watched(work: Callable[[Watch], RunResult], name: str, log_json: Path | None, *, otel: bool) -> int:

@@ -58,7 +58,31 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def regression(self) -> bool:
         """Whether b is worse than chance allows: overall, or in a dimension after Holm's correction."""
-        return _worse(self.differences.overall) or any(_worse(one) for one in self.differences.dimensions.values())
+        return is_worse(self.differences.overall) or any(map(is_worse, self.differences.dimensions.values()))
+
+
+class Gate(msgspec.Struct, frozen=True):
+    """What a release was asked to hold."""
+
+    name: str  # as it was given on the command line
+    passed: bool
+    message: str
+
+
+def gates(found: Comparison, *, fail_below: float | None = None, fail_on_regression: bool = False) -> list[Gate]:
+    """The gates that were given, in the order in which they decide."""
+    held = []
+    if fail_below is not None:
+        passed = not found.score_b < fail_below
+        where = "not below" if passed else "below"
+        message = f"{found.run_b} scores {found.score_b:.2f}, {where} --fail-below {fail_below:g}"
+        held.append(Gate(f"--fail-below {fail_below:g}", passed, message))
+    if fail_on_regression:
+        message = f"{found.run_b} is worse than {found.run_a}; the table says where"
+        if not found.regression:
+            message = f"{found.run_b} was not found worse than {found.run_a}"
+        held.append(Gate("--fail-on-regression", not found.regression, message))
+    return held
 
 
 def compare_runs(a: Store, b: Store, summary_a: Summary, summary_b: Summary, *, seed: int = 0) -> Comparison:
@@ -164,6 +188,7 @@ def _notes(a: Summary, b: Summary) -> list[str]:
     return notes
 
 
-def _worse(one: Difference) -> bool:
+def is_worse(one: Difference) -> bool:
+    """Whether b is worse than chance allows, by the p that is corrected for the tests beside it."""
     p = one.p if one.p_holm is None else one.p_holm
     return one.value < 0 and p is not None and p < ALPHA

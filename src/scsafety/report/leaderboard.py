@@ -32,13 +32,12 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 RULE = (
-    "按总分排列。两次运行在同一批题对上的分差，其 95% 区间含 0（或题对过少、没有区间）即并列；"
-    "并列可传递：甲乙分不清、乙丙分不清，三者同名次。名次不同，则上一名次的每一个都明显高于下一名次的每一个。"
+    "按总分排列。名次是明显高于它的运行的个数加一：两次运行在同一批题对上的分差，其 95% 区间不含 0 才算明显；"
+    "含 0，或题对过少、没有区间，就分不清高下。"
 )
 RULE_EN = (
-    "Sorted by total. Two runs share a rank where the 95% interval of their paired difference, over the same pairs, includes 0 "
-    "or cannot be had; sharing is passed on from run to run. Where ranks differ, every run of the one is clearly above every "
-    "run of the other."
+    "Sorted by total. A rank is one more than the number of runs clearly above it: those of which the 95% interval of the paired "
+    "difference, over the same pairs, leaves out 0. Where it includes 0 or cannot be had, two runs cannot be told apart."
 )
 OF_THE_BASIS = ("bank", "selection", "judge", "judge_base_url")  # settings that say nothing of the model
 
