@@ -45,15 +45,16 @@ def compare(
     from scsafety import api
     from scsafety.errors import GateError
     from scsafety.files import write_whole
+    from scsafety.report.visible import one_line
 
     found = api.compare(run_a, run_b, out)
     if json_path is not None:
         write_whole(json_path, msgspec.json.format(msgspec.json.encode(found), indent=2))
     for line in _lines(found):
-        typer.echo(line)
+        typer.echo(one_line(line))
     table_console().print(render_differences(found))
     for line in _changed(found):
-        typer.echo(line)
+        typer.echo(one_line(line))
     if fail_below is not None and found.score_b < fail_below:
         raise GateError(f"{found.run_b} scores {found.score_b:.2f}, below --fail-below {fail_below:g}")
     if fail_on_regression and found.regression:
@@ -63,11 +64,13 @@ def compare(
 def render_differences(found: Comparison) -> RenderableType:
     """Overall, by dimension and by sub-dimension."""
     from rich.table import Table
+    from rich.text import Text
 
     from scsafety import taxonomy
+    from scsafety.report.visible import one_line
 
     names = {one.id: one.zh for one in taxonomy.dimensions()} | {one.id: one.zh for one in taxonomy.sub_dimensions()}
-    table = Table(title=f"{found.run_b} 减 {found.run_a}", title_justify="left")
+    table = Table(title=Text(one_line(f"{found.run_b} 减 {found.run_a}"), style="table.title"), title_justify="left")
     for column in ("", "差", "95% 区间", "p", "p（Holm）", "对数"):
         table.add_column(column, justify="right" if column else "left")
 
