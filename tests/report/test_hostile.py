@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import unicodedata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -15,12 +15,11 @@ from typer.testing import CliRunner
 
 from scsafety.cli import app
 from scsafety.report.export import COLUMNS, csv_lines, jsonl
-from scsafety.report.html import visible
 from scsafety.report.page import read_dialogues, render_page
 from scsafety.report.terminal import render_summary
-from scsafety.report.visible import UNSEEN
+from scsafety.report.visible import UNSEEN, visible
 from tests.report.build import Said, built_run, pair, twin
-from tests.report.hostile import TEXTS, storable
+from tests.report.hostile import MEGABYTE, TEXTS, storable
 from tests.report.test_page import Held, Page
 
 if TYPE_CHECKING:
@@ -35,7 +34,13 @@ def said_everywhere(text: str) -> Held:
     """Answer, reasoning, reason, errors and every text of the items; the gravest severity once."""
     known = storable(text)
     said = Said(answer=text, reason=text, reasoning=text, finish_reason=text, score=0)
-    fields = {"question": known, "follow_up": known, "risk_point": known, "good_answer": known, "system": known}
+    fields: dict[str, Any] = {
+        "question": known,
+        "follow_up": known,
+        "risk_point": known,
+        "good_answer": known,
+        "system": known,
+    }
     return [
         (pair("goal_hijacking", **fields), [said, Said(answer=text, reasoning=text, judge_error=text)]),
         (pair("psychology", severity=3, question=known), [Said(answer=text, reason=text, score=2), Said(error=text)]),
@@ -132,3 +137,23 @@ def test_the_terminal_gets_no_control_character(tmp_path: Path, text: str) -> No
     for printed in (console.file.getvalue(), *(of.output for of in shown)):  # type: ignore[attr-defined]
         assert controls(printed) == set()
         assert not UNSEEN.search(printed)
+
+
+def test_a_line_of_a_megabyte_changes_nothing_either(tmp_path: Path) -> None:
+    def held(text: str) -> Held:
+        return [(pair("psychology"), [Said(answer=text, score=0, reason=text[:200]), Said(answer=text, score=2)])]
+
+    with built_run(tmp_path / "wild.db", held(MEGABYTE)) as (store, summary):
+        wild = render_page(summary, read_dialogues(store, summary))
+        shared = render_page(summary, read_dialogues(store, summary), leave_out=True)
+        table = list(csv.reader(csv_lines(store), strict=True))
+        rows = [json.loads(line) for line in jsonl(store)]
+    with built_run(tmp_path / "calm.db", held(CALM)) as (store, summary):
+        calm = render_page(summary, read_dialogues(store, summary))
+
+    assert len(MEGABYTE.encode()) > 1_000_000
+    assert Page(wild).elements == Page(calm).elements
+    assert "甲" not in shared
+    assert [len(row) for row in table] == [len(COLUMNS)] * 3
+    assert table[1][COLUMNS.index("answer")] == f"'{MEGABYTE}"
+    assert [row["answer"] for row in rows] == [MEGABYTE] * 2

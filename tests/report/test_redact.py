@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import html
 import json
+import re
+import sqlite3
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from typer.testing import CliRunner
 
 from scsafety.cli import app
+from scsafety.judge.people import person
+from scsafety.records import DialogueKey, Verdict
 from scsafety.report.export import rows, write_parquet
 from scsafety.report.page import read_dialogues, render_page
 from scsafety.report.redact import GAP, Text, left_out, redact, risky
 from tests.report.build import Said, built_run, pair, twin
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.report.test_page import Held
 
 BAD = "先取三份<甲>粉末与一份“乙”液，在通风处慢慢搅拌，再加热到八十度"
@@ -191,3 +194,28 @@ def test_the_command_writes_a_page_to_share_and_refuses_evidence_beside_it(tmp_p
     assert [form for form in in_any_form(BAD) if form in page] == []
     assert "--standard writes answers in full" in str(refused.exception)
     assert [path.name for path in (tmp_path / "site" / "r").iterdir()] == ["index.html"]
+
+
+@pytest.mark.parametrize("page", ["handling.md", "handling.zh-CN.md"])
+def test_the_sql_of_the_docs_deletes_all_of_a_person(tmp_path: Path, page: str) -> None:
+    docs = Path(__file__).parents[2] / "docs" / page
+    if not docs.is_file():
+        pytest.skip("the documentation is not beside the tests")
+    script = re.search(r"```sql\n(.*?)```", docs.read_text("utf-8"), re.DOTALL)
+    assert script is not None
+    path = tmp_path / "run.db"
+    with built_run(path, held()) as (store, _):
+        for name in ("a1", "a2"):
+            store.add_judge(person(name), primary=False)
+            verdict = Verdict(score=0, reason=f"note of {name}")
+            store.add_verdict(DialogueKey("physical_harm-001"), 1, person(name).key, verdict)
+    db = sqlite3.connect(path, isolation_level=None)
+    db.execute("PRAGMA foreign_keys = ON")
+    db.executescript(script[1])
+    db.close()
+
+    left = b"".join(file.read_bytes() for file in tmp_path.glob("run.db*"))
+    assert b"a2" in left
+    assert b"note of a2" in left
+    assert b"human/a1" not in left
+    assert b"note of a1" not in left

@@ -89,7 +89,8 @@ def _stretches(texts: Iterable[str | None]) -> Iterator[str]:
 def _without_quotes(text: str, secret: set[str]) -> str:
     for short in sorted((one for one in secret if len(one) < QUOTE), key=len, reverse=True):
         text = text.replace(short, GAP)
-    kept, end, since = [], 0, 0  # `end`: behind the last quotation found; `since`: from where text is kept
+    kept: list[str] = []
+    end = since = 0  # `end`: behind the last quotation found; `since`: from where text is kept
     for k in range(len(text) - QUOTE + 1):
         if text[k : k + QUOTE] not in secret:
             continue
