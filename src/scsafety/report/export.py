@@ -113,14 +113,18 @@ def _csv_line(row: Mapping[str, Any]) -> str:
 def cell(value: object) -> object:
     """A value as a spreadsheet may have it: controls spelt out, an apostrophe before what would be taken for a formula.
 
-    >>> cell("=1+1"), cell(" \\t@SUM(A1)"), cell("a\\r\\nb\\x1b[1m")
+    >>> cell("=1+1"), cell(" \\t@SUM(A1)"), cell("a\\nb\\x1b[1m")
     ("'=1+1", "' \\t@SUM(A1)", 'a\\nb␛[1m')
     """
     if not isinstance(value, str):
         return value
-    text = CONTROL.sub(named, value.replace("\r\n", "\n"))
+    text = CONTROL.sub(named, value)
     # blanks and what cannot be seen before it do not keep every spreadsheet from running it
-    return f"'{text}" if text.startswith("\t") or UNSEEN.sub("", text).lstrip().startswith(FORMULA_STARTS) else text
+    return (
+        f"'{text}"
+        if text.startswith(("\t", "\r")) or UNSEEN.sub("", text).lstrip().startswith(FORMULA_STARTS)
+        else text
+    )
 
 
 def _escaped(match: re.Match[str]) -> str:
