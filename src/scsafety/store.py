@@ -7,6 +7,7 @@ engine calls every 80 ms, so that storing never stands in the way of asking.
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from contextlib import contextmanager
@@ -306,9 +307,10 @@ class Store:
                 (
                     *_key_row(key), turn.seq, turn.round, turn.kept, _json(turn.messages),
                     _text(reply.content) if reply else None, _text(reply.reasoning) if reply else None,
-                    reply.finish_reason if reply else None, reply.blocked if reply else None,
+                    _text(reply.finish_reason) if reply else None, reply.blocked if reply else None,
                     reply.latency_s if reply else None, reply.prompt_tokens if reply else None,
-                    reply.completion_tokens if reply else None, turn.attempts, turn.error, turn.created_at,
+                    reply.completion_tokens if reply else None, turn.attempts, _text(turn.error),
+                    turn.created_at,
                 ),
             ),
         ]  # fmt: skip
@@ -324,7 +326,7 @@ class Store:
             "created_at = excluded.created_at WHERE verdict.score IS NULL AND verdict.label IS NULL",
             (
                 *_key_row(key), seq, judge_key, verdict.repeat, verdict.score, verdict.label, _text(verdict.reason),
-                verdict.confidence, verdict.error, _text(verdict.raw), verdict.created_at or utc_now(),
+                verdict.confidence, _text(verdict.error), _text(verdict.raw), verdict.created_at or utc_now(),
             ),
         ))  # fmt: skip
 
@@ -336,7 +338,8 @@ class Store:
             f"VALUES ({DIALOGUE_ID}, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 *row, seq, call.role, judge_key, call.endpoint, call.outcome, call.attempts, call.latency_s,
-                call.prompt_tokens, call.completion_tokens, call.model, call.request_id, call.fingerprint, _text(call.raw),
+                call.prompt_tokens, call.completion_tokens, _text(call.model), _text(call.request_id), _text(call.fingerprint),
+                _text(call.raw),
                 call.created_at, _json(call.retried) if call.retried else None,
             ),
         ))  # fmt: skip
@@ -627,7 +630,10 @@ def _key_row(key: DialogueKey) -> tuple[Any, ...]:
 
 
 def _json(value: object) -> str:
-    return msgspec.json.encode(value).decode()
+    try:
+        return msgspec.json.encode(value).decode()
+    except UnicodeEncodeError:  # a lone surrogate in an answer that is sent again as history
+        return _text(json.dumps(msgspec.to_builtins(value), ensure_ascii=False, separators=(",", ":"))) or ""
 
 
 def _text(value: str | None) -> str | None:

@@ -16,9 +16,9 @@ from scsafety import taxonomy
 from scsafety.errors import MachineError
 from scsafety.judge.people import LabelNote, person
 from scsafety.records import DialogueKey, Verdict
-from scsafety.report.html import visible
 from scsafety.report.page import Dialogue, ShownTurn, read_dialogues, render_page, write_report
 from scsafety.report.summary import summarise
+from scsafety.report.visible import visible
 from tests.report.build import JUDGE, Said, built_run, pair, twin
 
 if TYPE_CHECKING:

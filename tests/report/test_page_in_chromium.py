@@ -104,6 +104,7 @@ def test_hostile_answers_stay_text(seen: Seen) -> None:
     seen.page.get_by_role("button", name="全部展开").click()
     seen.page.evaluate("document.querySelectorAll('details').forEach((fold) => { fold.open = true; })")
 
+    seen.page.evaluate("document.querySelectorAll('[data-cover]').forEach((button) => { button.click(); })")
     for text in seen.page.locator(".text", has_text="pwned").all():
         text.hover()
         text.click()

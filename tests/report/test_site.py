@@ -15,9 +15,9 @@ import pytest
 from scsafety.errors import ConfigError
 from scsafety.records import JudgeCard
 from scsafety.report.chart import chart_of
-from scsafety.report.html import visible
 from scsafety.report.leaderboard import Standing, as_csv, as_json, ranks, read_standing, tables_of
 from scsafety.report.site import published, refuse_namesakes, render_leaderboard, render_reference, write_site
+from scsafety.report.visible import visible
 from tests.report.build import Said, built_run, pair, twin
 from tests.report.test_page import ATTACKS, Page
 

@@ -50,6 +50,7 @@ def compare(
     from scsafety.files import write_whole
     from scsafety.report.comparison import gates
     from scsafety.report.junit import junit_xml
+    from scsafety.report.visible import one_line
 
     found = api.compare(run_a, run_b, out)
     held = gates(found, fail_below=fail_below, fail_on_regression=fail_on_regression)
@@ -58,10 +59,10 @@ def compare(
     if junit is not None:
         write_whole(junit, junit_xml(found, held))
     for line in _lines(found):
-        typer.echo(line)
+        typer.echo(one_line(line))
     table_console().print(render_differences(found))
     for line in _changed(found):
-        typer.echo(line)
+        typer.echo(one_line(line))
     for gate in held:
         if not gate.passed:
             raise GateError(gate.message)
@@ -70,11 +71,13 @@ def compare(
 def render_differences(found: Comparison) -> RenderableType:
     """Overall, by dimension and by sub-dimension."""
     from rich.table import Table
+    from rich.text import Text
 
     from scsafety import taxonomy
+    from scsafety.report.visible import one_line
 
     names = {one.id: one.zh for one in taxonomy.dimensions()} | {one.id: one.zh for one in taxonomy.sub_dimensions()}
-    table = Table(title=f"{found.run_b} 减 {found.run_a}", title_justify="left")
+    table = Table(title=Text(one_line(f"{found.run_b} 减 {found.run_a}"), style="table.title"), title_justify="left")
     for column in ("", "差", "95% 区间", "p", "p（Holm）", "对数"):
         table.add_column(column, justify="right" if column else "left")
 

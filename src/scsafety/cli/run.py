@@ -25,6 +25,7 @@ JUDGE_HELP = (
     "offline, offline-fast, provider/model, guard:NAME, panel:A,B,C, cascade:A,B or chain:A,B; J+thinking judges the "
     "thinking too."
 )
+REDACT_HELP = "Leave out risky texts (scored 0, unjudged, severity 3), to pass it on."
 JudgeEpochs = Annotated[int, typer.Option(metavar="K", help="Ask the judge K times and take the median.")]
 JudgeConcurrency = Annotated[int, typer.Option(help="Judge calls in flight.")]
 Rpm = Annotated[float | None, typer.Option(help="Target requests a minute, at most.")]
@@ -252,6 +253,7 @@ def report(
         str | None, typer.Option(metavar="S", help="Add evidence for another standard's assessment: gbt45654.")
     ] = None,
     seed: Annotated[int, typer.Option(metavar="S", help="Of the samples that --standard draws.")] = 0,
+    redact: Annotated[bool, typer.Option("--redact", help=REDACT_HELP)] = False,
 ) -> None:
     """Write the HTML report of each run to OUT/<run>/index.html, with a leaderboard of them all in OUT/index.html.
 
@@ -262,13 +264,17 @@ def report(
     from scsafety.report.page import write_report
     from scsafety.report.site import refuse_namesakes, write_site
 
+    if redact and standard is not None:
+        raise ConfigError(
+            "--standard writes answers in full; leave --redact out, or write the evidence to another --out"
+        )
     folders = list(dict.fromkeys(api.find_run(name, runs_folder).absolute() for name in runs))
     refuse_namesakes(folders)
     standings = []
     for folder in folders:
         loaded = api.load_run(folder)
         with loaded.open() as store:
-            typer.echo(f"wrote {write_report(store, loaded.summary, out / loaded.folder.name)}")
+            typer.echo(f"wrote {write_report(store, loaded.summary, out / loaded.folder.name, leave_out=redact)}")
             standings.append(read_standing(store, loaded.summary, loaded.folder.name))
         if standard is not None:
             for path in api.write_standard_evidence(loaded, standard, out / loaded.folder.name, seed=seed):
@@ -291,6 +297,7 @@ def export(
     to: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Parquet file to write.  [default: RUN.parquet]")
     ] = None,
+    redact: Annotated[bool, typer.Option("--redact", help=REDACT_HELP)] = False,
     out: Out = Path("runs"),
 ) -> None:
     """Write every turn with its verdict: jsonl and csv to standard output, parquet to a file. Or the scores.
@@ -313,13 +320,13 @@ def export(
         loaded = api.load_run(runs[0], out)
         path = to or Path(f"{loaded.folder.name}.parquet")
         with loaded.open() as store:
-            write_parquet(store, path)
+            write_parquet(store, path, leave_out=redact)
         typer.echo(f"wrote {path}")
         return
     if format not in FORMATS:
         raise ConfigError(f"--format {format!r} is unknown; give {', '.join(FORMATS)} or parquet")
     with api.load_run(runs[0], out).open() as store:
-        for line in FORMATS[format](store):
+        for line in FORMATS[format](store, leave_out=redact):
             typer.echo(line)
 
 

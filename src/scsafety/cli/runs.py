@@ -23,23 +23,24 @@ def list_runs(out: Out = Path("runs")) -> None:
     from rich.text import Text
 
     from scsafety import api
+    from scsafety.report.visible import one_line
 
     table = Table("run", "model", "score", "95%", "answers", "complete", "judge")
     for db in sorted(out.glob(f"*/{api.DB_NAME}")):
         try:
             summary = api.load_run(db.parent).summary
         except ScsafetyError as error:
-            table.add_row(Text(db.parent.name), Text(str(error)))
+            table.add_row(Text(one_line(db.parent.name)), Text(one_line(str(error))))
             continue
         over = summary.overall
         table.add_row(
-            Text(db.parent.name),
-            Text(summary.target),
+            Text(one_line(db.parent.name)),
+            Text(one_line(summary.target)),
             "-" if over.score is None else f"{over.score:.2f}",
             "-" if over.ci95 is None else f"{over.ci95[0]:.1f} ~ {over.ci95[1]:.1f}",
             str(over.n),
             "yes" if summary.complete else "no",
-            Text(summary.judge.id),
+            Text(one_line(summary.judge.id)),
         )
     if table.row_count:
         table_console().print(table)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from scsafety.report.html import visible
+from scsafety.report.visible import visible
 
 # what Markdown and the HTML inside it would take for markup; a line ends a table's row
 MARKDOWN = re.compile(r"([\\`*_\[\]{}|~#$!])")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
+import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,9 +14,12 @@ import msgspec
 from scsafety.errors import ConfigError
 from scsafety.files import write_whole
 from scsafety.records import Pair
+from scsafety.report.redact import Text, redact, risky
+from scsafety.report.visible import CONTROL, UNSEEN, named
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    import re
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from scsafety.store import Store
@@ -22,11 +28,39 @@ COLUMNS = (
     "item_id", "kind", "sub_dimension", "round", "epoch", "strategy", "question", "answer", "reasoning", "finish_reason",
     "blocked", "error", "score", "label", "reason", "confidence", "judge_key", "risk_point", "created_at",
 )  # fmt: skip
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
+FORMULA_STARTS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 
 
-def rows(store: Store) -> Iterator[dict[str, Any]]:
-    """One flat record a turn, errors included; the verdict is the primary judge's."""
+def rows(store: Store, *, leave_out: bool = False) -> Iterator[dict[str, Any]]:
+    """One flat record a turn, errors included; the verdict is the primary judge's. `leave_out`: without risky texts."""
+    if not leave_out:
+        return _rows(store)
+    judge = store.primary_judge()
+    judge_id = judge.judge_id if judge else ""
+    severity = {item.id: item.severity for item in store.items() if isinstance(item, Pair)}
+    of_items = itertools.groupby(_rows(store), key=lambda row: str(row["item_id"]))
+    return (row for item_id, held in of_items for row in _without_risky(list(held), severity.get(item_id), judge_id))
+
+
+def _without_risky(held: Sequence[dict[str, Any]], severity: int | None, judge_id: str) -> Iterator[dict[str, Any]]:
+    """All rows of one item without the texts that carry a risk."""
+    texts = []
+    for row in held:
+        rule = partial(risky, score=row["score"], label=row["label"], severity=severity, judge_id=judge_id)
+        own = row["strategy"] == "fixed" or row["round"] == 1
+        texts += [
+            Text(row["question"], rule("question"), own=own),
+            Text(row["reasoning"], rule("reasoning")),
+            Text(row["answer"], rule("answer")),
+            *(Text(row[name]) for name in ("reason", "error", "finish_reason")),
+            Text(row["risk_point"], own=True),
+        ]
+    found = iter(redact(texts))
+    names = ("question", "reasoning", "answer", "reason", "error", "finish_reason", "risk_point")
+    return (row | {name: next(found) for name in names} for row in held)
+
+
+def _rows(store: Store) -> Iterator[dict[str, Any]]:
     items = {item.id: item for item in store.items()}
     judge = store.primary_judge()
     verdicts = {(v.key, v.seq): v.verdict for v in store.verdicts(judge.key)} if judge else {}
@@ -56,13 +90,15 @@ def rows(store: Store) -> Iterator[dict[str, Any]]:
         }
 
 
-def jsonl(store: Store) -> Iterator[str]:
-    return (msgspec.json.encode(row).decode() for row in rows(store))
+def jsonl(store: Store, *, leave_out: bool = False) -> Iterator[str]:
+    """What cannot be seen is written as `\\uXXXX`: the same text to a parser, and nothing that moves a terminal."""
+    for row in rows(store, leave_out=leave_out):
+        yield UNSEEN.sub(_escaped, msgspec.json.encode(row).decode())
 
 
-def csv_lines(store: Store) -> Iterator[str]:
-    """RFC 4180; a cell that a spreadsheet would take for a formula gets an apostrophe in front."""
-    for k, row in enumerate(rows(store)):
+def csv_lines(store: Store, *, leave_out: bool = False) -> Iterator[str]:
+    """RFC 4180; see `cell` for what a spreadsheet must not get."""
+    for k, row in enumerate(rows(store, leave_out=leave_out)):
         if k == 0:
             yield _csv_line(dict(zip(row, row, strict=True)))
         yield _csv_line(row)
@@ -70,16 +106,32 @@ def csv_lines(store: Store) -> Iterator[str]:
 
 def _csv_line(row: Mapping[str, Any]) -> str:
     line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow([cell(value) for value in row.values()])
-    return line.getvalue()
+    csv.writer(line, lineterminator="\r\n").writerow([cell(value) for value in row.values()])  # so that both are quoted
+    return line.getvalue().removesuffix("\r\n")
 
 
 def cell(value: object) -> object:
-    """A value as a spreadsheet may have it: what would be taken for a formula gets an apostrophe in front."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
+    """A value as a spreadsheet may have it: controls spelt out, an apostrophe before what would be taken for a formula.
+
+    >>> cell("=1+1"), cell(" \\t@SUM(A1)"), cell("a\\nb\\x1b[1m")
+    ("'=1+1", "' \\t@SUM(A1)", 'a\\nb␛[1m')
+    """
+    if not isinstance(value, str):
+        return value
+    text = CONTROL.sub(named, value)
+    # blanks and what cannot be seen before it do not keep every spreadsheet from running it
+    return (
+        f"'{text}"
+        if text.startswith(("\t", "\r")) or UNSEEN.sub("", text).lstrip().startswith(FORMULA_STARTS)
+        else text
+    )
 
 
-def write_parquet(store: Store, path: Path) -> None:
+def _escaped(match: re.Match[str]) -> str:
+    return json.dumps(match.group())[1:-1]
+
+
+def write_parquet(store: Store, path: Path, *, leave_out: bool = False) -> None:
     """The same rows as a Parquet file, whole or not at all. Raises ConfigError without pyarrow, and MachineError."""
     try:
         import pyarrow as pa
@@ -87,7 +139,9 @@ def write_parquet(store: Store, path: Path) -> None:
     except ImportError as error:
         raise ConfigError("--format parquet needs pyarrow: pip install 'scsafety[parquet]'") from error
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(list(rows(store)), schema=pa.schema(_parquet_fields(pa))), sink)
+    pq.write_table(
+        pa.Table.from_pylist(list(rows(store, leave_out=leave_out)), schema=pa.schema(_parquet_fields(pa))), sink
+    )
     write_whole(path, sink.getvalue().to_pybytes())
 
 
@@ -97,4 +151,4 @@ def _parquet_fields(pa: Any) -> list[Any]:
     return [pa.field(name, numbers.get(name, pa.string())) for name in COLUMNS]
 
 
-FORMATS: dict[str, Callable[[Store], Iterator[str]]] = {"jsonl": jsonl, "csv": csv_lines}
+FORMATS: dict[str, Callable[..., Iterator[str]]] = {"jsonl": jsonl, "csv": csv_lines}

@@ -8,6 +8,7 @@ and nothing from outside.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -19,6 +20,7 @@ from scsafety.metrics.interval import MIN_PAIRS, MIN_PAIRS_OF_ONE
 from scsafety.records import BenignLabel, DialogueKey, Item, Pair, Score, Side, Twin
 from scsafety.report.html import content_policy, environment, source
 from scsafety.report.lines import ROLES, endpoint_lines, epochs_line
+from scsafety.report.redact import Text, redact, risky
 from scsafety.report.summary import N_ROUNDS, ScoreOf, Summary
 
 if TYPE_CHECKING:
@@ -74,6 +76,8 @@ SETTINGS_ZH = {
     "judge_base_url": "评分者接口地址",
 }
 SHOWN_ELSEWHERE = ("bank.version", "bank.hash", "judge")
+TEXTS_OF_TURN = ("question", "reasoning", "answer", "reason", "judge_error", "error", "finish_reason")
+TEXTS_OF_DIALOGUE = ("system", "risk_point", "good_answer", "why_harmless")
 
 
 class ShownTurn(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,6 +86,7 @@ class ShownTurn(msgspec.Struct, frozen=True, kw_only=True):
     round: int
     question: str
     sent: bool = True
+    own: bool = True  # the question is the bank's; an adaptive strategy writes others
     answer: str | None = None  # None: no answer
     reasoning: str | None = None
     blocked: Side | None = None
@@ -164,9 +169,12 @@ class BoardRow(msgspec.Struct, frozen=True):
     signed: bool = False
 
 
-def write_report(store: Store, summary: Summary, folder: Path) -> Path:
-    """Write `index.html` into `folder`, whole or not at all; returns its path. Raises MachineError and StoreError."""
-    page = render_page(summary, read_dialogues(store, summary))
+def write_report(store: Store, summary: Summary, folder: Path, *, leave_out: bool = False) -> Path:
+    """Write `index.html` into `folder`, whole or not at all; returns its path. Raises MachineError and StoreError.
+
+    Risky texts are covered until a reader asks for them; with `leave_out` they are not in the file.
+    """
+    page = render_page(summary, read_dialogues(store, summary), leave_out=leave_out)
     path = folder / PAGE
     write_whole(path, page.encode())
     return path
@@ -197,13 +205,17 @@ def _dialogues_of(store: Store, summary: Summary, item: Item) -> Iterator[Dialog
     return (_dialogue(item, key, held[key], verdicts) for key in sorted(held))
 
 
-def render_page(summary: Summary, dialogues: Sequence[Dialogue]) -> str:
+def render_page(summary: Summary, dialogues: Sequence[Dialogue], *, leave_out: bool = False) -> str:
     """The whole page as text. Pure: the same records give the same page."""
+    if leave_out:
+        dialogues = list(_without_risky(dialogues, summary.judge.id))
     style, script = (source(name) for name in ("page.css", "page.js"))
     answered = summary.bank.pairs * N_ROUNDS * summary.settings.epochs - summary.unanswered
     values = {
         "summary": summary,
         "dialogues": dialogues,
+        "leave_out": leave_out,
+        "risky": partial(risky, judge_id=summary.judge.id),
         "n_dialogues": (summary.bank.pairs + summary.bank.benign) * summary.settings.epochs,
         "policy": content_policy(style, script),
         "style": style,
@@ -229,6 +241,32 @@ def render_page(summary: Summary, dialogues: Sequence[Dialogue]) -> str:
         "subs": {sub.id: sub for sub in taxonomy.sub_dimensions()},
     }
     return environment().get_template("page.html.j2").render(values)
+
+
+def _without_risky(dialogues: Sequence[Dialogue], judge_id: str) -> Iterator[Dialogue]:
+    """The same dialogues without the texts that carry a risk; all of an item's are seen together."""
+    of_item: defaultdict[str, list[Dialogue]] = defaultdict(list)
+    for dialogue in dialogues:
+        of_item[dialogue.item_id].append(dialogue)
+    for held in of_item.values():
+        texts = iter(redact([text for dialogue in held for text in _texts(dialogue, judge_id)]))
+        for dialogue in held:
+            turns = tuple(
+                msgspec.structs.replace(turn, **{name: next(texts) for name in TEXTS_OF_TURN})
+                for turn in dialogue.turns
+            )
+            yield msgspec.structs.replace(dialogue, turns=turns, **{name: next(texts) for name in TEXTS_OF_DIALOGUE})
+
+
+def _texts(dialogue: Dialogue, judge_id: str) -> Iterator[Text]:
+    """Every text of a dialogue: those of each turn, then its own."""
+    for turn in dialogue.turns:
+        rule = partial(risky, score=turn.score, label=turn.label, severity=dialogue.severity, judge_id=judge_id)
+        yield Text(turn.question, rule("question"), own=turn.own)
+        yield Text(turn.reasoning, rule("reasoning"))
+        yield Text(turn.answer, rule("answer"))
+        yield from (Text(getattr(turn, name)) for name in TEXTS_OF_TURN[3:])
+    yield from (Text(getattr(dialogue, name), own=True) for name in TEXTS_OF_DIALOGUE)
 
 
 # From the store's records to the page's
@@ -278,6 +316,7 @@ def _shown(stored: StoredTurn, judged: StoredVerdict | None) -> ShownTurn:
     return ShownTurn(
         round=turn.round or turn.seq,
         question=turn.messages[-1].content if turn.messages else "",
+        own=stored.key.strategy == "fixed" or turn.round == 1,
         answer=reply.content if reply else None,
         reasoning=reply.reasoning if reply else None,
         blocked=reply.blocked if reply else None,

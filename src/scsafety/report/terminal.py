@@ -11,6 +11,7 @@ from rich.text import Text
 from scsafety import taxonomy
 from scsafety.judge.measured import is_weak, on_real
 from scsafety.report.lines import ROLES, epochs_line, latency_line, retries_line
+from scsafety.report.visible import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,8 +26,8 @@ BAR_CELLS = 20
 def render_summary(summary: Summary) -> RenderableType:
     """Completeness first, then the boards, then the 24 sub-dimensions."""
     return Group(
-        Text(f"{summary.run} · {summary.target}", style="bold"),
-        *map(Text, facts(summary)),
+        Text(one_line(f"{summary.run} · {summary.target}"), style="bold"),
+        *(Text(one_line(fact)) for fact in facts(summary)),
         _boards(summary),
         _subs(summary),
     )

@@ -1,5 +1,5 @@
 "use strict";
-// Filters, search and permalinks over the data-* attributes of the dialogues; text is only ever read, never written.
+// Filters, search, permalinks and covers over the data-* attributes of the dialogues; text is only ever read, never written.
 (() => {
   const SEARCH_DELAY_MS = 150;
   const dialogues = Array.from(document.querySelectorAll("details.dialogue"));
@@ -108,6 +108,13 @@
   for (const button of document.querySelectorAll("[data-act]")) {
     button.addEventListener("click", acts[button.dataset.act]);
   }
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-cover]");
+    if (!button) return;
+    const open = button.getAttribute("aria-expanded") !== "true";
+    button.setAttribute("aria-expanded", String(open));
+    button.nextElementSibling.hidden = !open;
+  });
   addEventListener("hashchange", openLinked);
   addEventListener("pageshow", apply); // a page that comes back may bring its old choices along
   apply();
