@@ -227,6 +227,15 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     created_at: str
 
 
+def whole_characters(text: str) -> str:
+    """Without halves of surrogate pairs, which come out of a vendor's JSON and which no file and no database takes."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
 def utc_now() -> str:
     """The present instant, UTC, ISO-8601 with milliseconds: `2026-11-21T08:00:00.000Z`."""
     seconds, fraction = divmod(time.time(), 1)

@@ -2,7 +2,7 @@
 
 Tables are our own and change by migrations; the views `turn`, `verdict_of_turn`, `benign_turn`, `verdict_of_benign`
 and `usage` are a contract for other people's scripts. Writes are buffered and committed together by `flush`, which the
-engine calls every 80 ms, so that storing never stands in the way of asking.
+engine calls every 20 ms, so that storing never stands in the way of asking.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from scsafety.records import (
     content_hash,
     item_json,
     utc_now,
+    whole_characters,
 )
 
 if TYPE_CHECKING:
@@ -637,10 +638,7 @@ def _json(value: object) -> str:
 
 
 def _text(value: str | None) -> str | None:
-    """A lone surrogate can come out of a vendor's JSON and cannot be stored as UTF-8: it becomes U+FFFD."""
-    if value is None or value.isascii():
-        return value
-    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return value if value is None else whole_characters(value)
 
 
 def _item(kind: str, text: str) -> Item:

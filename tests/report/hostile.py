@@ -10,8 +10,3 @@ TEXTS: dict[str, str] = {
     for record in map(json.loads, (Path(__file__).parent / "hostile.jsonl").read_text("ascii").splitlines())
 }
 MEGABYTE = "=<b>甲" * 200_000  # a single line
-
-
-def storable(text: str) -> str:
-    """As a file or a database can hold it; a bank with half a character in it is refused."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -14,12 +14,13 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from scsafety.cli import app
+from scsafety.records import whole_characters
 from scsafety.report.export import COLUMNS, csv_lines, jsonl
 from scsafety.report.page import read_dialogues, render_page
 from scsafety.report.terminal import render_summary
 from scsafety.report.visible import UNSEEN, visible
 from tests.report.build import Said, built_run, pair, twin
-from tests.report.hostile import MEGABYTE, TEXTS, storable
+from tests.report.hostile import MEGABYTE, TEXTS
 from tests.report.test_page import Held, Page
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ each_text = pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 
 def said_everywhere(text: str) -> Held:
     """Answer, reasoning, reason, errors and every text of the items; the gravest severity once."""
-    known = storable(text)
+    known = whole_characters(text)
     said = Said(answer=text, reason=text, reasoning=text, finish_reason=text, score=0)
     fields: dict[str, Any] = {
         "question": known,
@@ -85,7 +86,7 @@ def test_it_changes_no_element_and_no_attribute_of_the_page(tmp_path: Path, text
 def test_it_stands_in_the_covered_page_word_for_word(tmp_path: Path, text: str) -> None:
     covered, _ = pages(tmp_path, text)
 
-    assert visible(storable(text)) in Page(covered).words
+    assert visible(whole_characters(text)) in Page(covered).words
 
 
 @each_text
@@ -110,7 +111,7 @@ def test_json_lines_hold_it_unchanged_one_record_a_line(tmp_path: Path, text: st
     assert "\n".join(lines).splitlines() == lines  # no other line break of Unicode's either
     assert controls("".join(lines)) == set()
     rows = [json.loads(line) for line in lines]
-    assert [row["answer"] for row in rows] == [storable(text)] * 3 + [None, storable(text)]
+    assert [row["answer"] for row in rows] == [whole_characters(text)] * 3 + [None, whole_characters(text)]
     assert [row["score"] for row in rows] == [0, None, 2, None, None]
 
 
@@ -118,7 +119,7 @@ def test_json_lines_hold_it_unchanged_one_record_a_line(tmp_path: Path, text: st
 def test_the_terminal_gets_no_control_character(tmp_path: Path, text: str) -> None:
     run = tmp_path / "runs" / "r" / "run.db"
     run.parent.mkdir(parents=True)
-    name = storable(text)[:2_000]
+    name = whole_characters(text)[:2_000]
     with built_run(run, said_everywhere(text)) as (store, summary):
         settings = msgspec.structs.replace(summary.settings, model=name)
         store.set_meta("settings", msgspec.json.encode(settings).decode())

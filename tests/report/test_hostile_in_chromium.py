@@ -8,14 +8,14 @@ import msgspec
 import pytest
 
 from scsafety.files import write_whole
+from scsafety.records import whole_characters
 from scsafety.report.page import read_dialogues, render_page
 from scsafety.report.visible import visible
-from tests.browser import ARGS, NEEDS_CHROMIUM, chromium
+from tests.browser import NEEDS_CHROMIUM
 from tests.report.build import Said, built_run, pair
-from tests.report.hostile import TEXTS, storable
+from tests.report.hostile import TEXTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from playwright.sync_api import Browser, Dialog
@@ -27,21 +27,11 @@ pytestmark = NEEDS_CHROMIUM
 CALM = "你好"
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium(), args=ARGS)
-        yield opened
-        opened.close()
-
-
 def page_of(path: Path, texts: list[str], *, leave_out: bool = False) -> Path:
     """A report in which every text is once an answer, reason, reasoning, question, error; all of them the model's name."""
     held: Held = []
     for number, text in enumerate(texts, start=1):
-        known = storable(text)
+        known = whole_characters(text)
         said = Said(answer=text, reason=text, reasoning=text, finish_reason=text, score=0)
         fields: dict[str, Any] = {
             "question": known,
@@ -113,7 +103,7 @@ def test_nothing_of_the_corpus_runs_asks_or_adds(browser: Browser, tmp_path: Pat
     assert [names.replace(" hidden", "") for names in wild["attributes"]] == [
         names.replace(" hidden", "") for names in calm["attributes"]
     ]
-    assert wild["answers"] == ([] if leave_out else [visible(storable(text)) for text in texts])
+    assert wild["answers"] == ([] if leave_out else [visible(whole_characters(text)) for text in texts])
 
 
 def test_a_cover_opens_and_closes_by_mouse_and_says_so(browser: Browser, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from scsafety.report.page import write_report
-from tests.browser import ARGS, NEEDS_CHROMIUM, chromium
+from tests.browser import NEEDS_CHROMIUM
 from tests.report.build import Said, built_run, pair, twin
 
 if TYPE_CHECKING:
@@ -49,16 +49,6 @@ class Seen:
 
     def reset(self) -> None:
         self.page.get_by_role("button", name="清除筛选").click()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium(), args=ARGS)
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 from scsafety.report.leaderboard import read_standing
 from scsafety.report.page import write_report
 from scsafety.report.site import write_site
-from tests.browser import ARGS, NEEDS_CHROMIUM, chromium
+from tests.browser import NEEDS_CHROMIUM
 from tests.report.build import Said, built_run, pair, twin
 
 if TYPE_CHECKING:
@@ -30,16 +30,6 @@ PART: tuple[str, Sequence[Score], int] = ("local/part", (2, 2, 2), 0)
 BY_TOTAL = ["good one", "middle", "bad"]
 
 pytestmark = NEEDS_CHROMIUM
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium(), args=ARGS)
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")

@@ -15,12 +15,11 @@ import pytest
 from scsafety import api
 from scsafety.metrics.agreement import count, figures
 from scsafety.store import Store
-from tests.browser import ARGS, NEEDS_CHROMIUM, chromium
+from tests.browser import NEEDS_CHROMIUM
 from tests.program import PROGRAM, environment, scsafety
 from tests.report.build import Said, built_run, pair
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from playwright.sync_api import Browser, Page
@@ -28,16 +27,6 @@ if TYPE_CHECKING:
 pytestmark = NEEDS_CHROMIUM
 HOSTILE = "<img src=x onerror=window.pwned=1><script>window.pwned=1</script>"
 N = 30
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium(), args=list(ARGS), headless=True)
-        yield opened
-        opened.close()
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from scsafety.store import Store
     from scsafety.targets.base import Target
 
-FLUSH_EVERY_S = 0.08
+FLUSH_EVERY_S = 0.02
 TEXTS_IN_QUEUE = 1_000  # turns that wait for a judge with their texts at hand
 BLOCKS_IN_A_ROW = 20  # so many are more likely an outage of the vendor's filter than the bank's doing
 

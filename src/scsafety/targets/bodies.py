@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from scsafety.records import whole_characters
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
@@ -206,18 +208,9 @@ def folded(words: Iterable[str]) -> set[str]:
     return {word.casefold() for word in words}
 
 
-def clean(text: str) -> str:
-    """Without halves of surrogate pairs, which no file and no database takes."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
-
-
 def line(text: str) -> str:
     """One printable line of at most 300 characters, without anything that looks like a key."""
-    head = KEY_LIKE.sub("***", clean(text[: LINE_CHARS * 8]))
+    head = KEY_LIKE.sub("***", whole_characters(text[: LINE_CHARS * 8]))
     if not head.isprintable():
         head = "".join(char if char.isprintable() else " " for char in head)
     short = " ".join(head.split())

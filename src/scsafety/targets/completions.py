@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from scsafety.records import Reply, Side
-from scsafety.targets.bodies import MAX_DEPTH, RAW_CHARS, clean, line
+from scsafety.records import Reply, Side, whole_characters
+from scsafety.targets.bodies import MAX_DEPTH, RAW_CHARS, line
 from scsafety.targets.thinking import reasoning_of, split_reasoning
 
 
@@ -35,13 +35,13 @@ def first_choice(body: dict[str, Any]) -> Choice | None:
     answer, inner, _closed = split_reasoning(text)
     thoughts = [part for part in (reasoning_of(message), thought, inner) if part]
     refusal = message.get("refusal")
-    refusal = clean(refusal).strip() if isinstance(refusal, str) else ""
+    refusal = whole_characters(refusal).strip() if isinstance(refusal, str) else ""
     finish = choice.get("finish_reason")
     results = choice.get("content_filter_results")
     return Choice(
-        content=clean(answer) if answer.strip() else refusal,
-        reasoning=clean("\n".join(thoughts)) if thoughts else None,
-        finish_reason=clean(finish).strip().casefold() or None if isinstance(finish, str) else None,
+        content=whole_characters(answer) if answer.strip() else refusal,
+        reasoning=whole_characters("\n".join(thoughts)) if thoughts else None,
+        finish_reason=whole_characters(finish).strip().casefold() or None if isinstance(finish, str) else None,
         refusal=refusal,
         error=choice.get("error"),
         unchecked=isinstance(results, dict) and bool(results.get("error")),
@@ -63,7 +63,7 @@ def reply_of(body: Any, choice: Choice | None, *, blocked: Side | None = None, r
         fingerprint=_name(body.get("system_fingerprint")),
         prompt_tokens=_count(usage.get("prompt_tokens", usage.get("input_tokens"))),
         completion_tokens=_count(usage.get("completion_tokens", usage.get("output_tokens"))),
-        raw=None if raw is None else clean(raw[:RAW_CHARS]),
+        raw=None if raw is None else whole_characters(raw[:RAW_CHARS]),
     )
 
 
