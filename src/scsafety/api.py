@@ -242,7 +242,7 @@ def carry_out(planned: Plan, *, policy: Policy | None = None, watch: Watch | Non
     with Store.create(planned.folder / DB_NAME, meta, planned.items) as store:
         planned.items = ()  # from here on they are the store's; of a large bank they would be most of the memory
         with telling(store, planned.settings, policy, watch):
-            drive(hold_sitting(store, planned.settings, policy, watch), store)
+            drive(hold_sitting(store, planned.settings, policy, watch), store, in_flight=policy.in_flight)
         return finish(store, planned.folder)
 
 
@@ -278,7 +278,7 @@ def resume(
         watch, policy = watch or Watch(), policy or Policy()
         fetch_models(settings.model, judge=settings.judge, on_pull=watch.on_pull)
         with telling(store, settings, policy, watch):
-            drive(hold_sitting(store, settings, policy, watch), store)
+            drive(hold_sitting(store, settings, policy, watch), store, in_flight=policy.in_flight)
         return finish(store, folder)
 
 
@@ -300,7 +300,11 @@ def judge_run(
         watch, policy = watch or Watch(), policy or Policy()
         fetch_models(judge=judge, on_pull=watch.on_pull)
         with telling(store, settings_of(store), policy, watch, judge=judge):
-            drive(judge_anew(store, judge, judge_base_url, policy, watch, primary=primary), store)
+            drive(
+                judge_anew(store, judge, judge_base_url, policy, watch, primary=primary),
+                store,
+                in_flight=policy.in_flight,
+            )
         return finish(store, folder)
 
 

@@ -39,7 +39,7 @@ from scsafety.records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -363,6 +363,16 @@ class Store:
         if row is None:
             raise KeyError(item_id)
         return _item(*row)
+
+    def items_of(self, item_ids: Sequence[str]) -> dict[str, Item]:
+        """Several by their ids, in one read. Raises KeyError."""
+        marks = ", ".join("?" * len(item_ids))
+        with _explained(self.path):
+            rows = self._db.execute(
+                f"SELECT item_id, kind, json FROM item WHERE item_id IN ({marks})", item_ids
+            ).fetchall()
+        found = {item_id: _item(kind, text) for item_id, kind, text in rows}
+        return {item_id: found[item_id] for item_id in item_ids}
 
     def item_ids(self) -> list[str]:
         return [

@@ -76,6 +76,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     max_calls: int | None = None  # of this sitting: requests to target and judges, retries included
     max_cost: float | None = None  # of this sitting, in the currency of the prices
 
+    @property
+    def in_flight(self) -> int:
+        """Calls that may be made at once."""
+        return self.concurrency + self.judge_concurrency
+
     def __post_init__(self) -> None:
         for name in (
             "concurrency",

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from scsafety.targets.models import PullProgress
 
 
+UVLOOP_FROM = 200  # calls in flight
 COLLECT_AFTER = (20_000, 20, 50)  # objects, and rounds of the generation below
 
 
@@ -179,15 +180,18 @@ def telling(
         tell(SittingEnded(why=why, message=message, **{name: getattr(progress, name) for name in counts}))
 
 
-def drive(work: Coroutine[Any, Any, None], store: Store) -> None:
-    """Run to the end; Ctrl-C and SIGTERM end it early with everything answered committed."""
+def drive(work: Coroutine[Any, Any, None], store: Store, *, in_flight: int = 0) -> None:
+    """Run to the end; Ctrl-C and SIGTERM end it early with everything answered committed.
+
+    in_flight: calls that may be made at once.
+    """
 
     async def main() -> None:
         with _terminable(asyncio.current_task()):
             await work
 
     try:
-        with _seldom_collecting(), asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with _seldom_collecting(), asyncio.Runner(loop_factory=_loop_factory(in_flight)) as runner:
             runner.run(main())
     finally:
         store.flush()
@@ -208,8 +212,12 @@ def _seldom_collecting() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop, which is installed wherever it runs."""
+def _loop_factory(in_flight: int) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop, wherever it runs, for very many calls at once. It takes answers in batches, and with fewer calls they wait longer
+    for their turn than it saves.
+    """
+    if in_flight < UVLOOP_FROM:
+        return None
     try:
         import uvloop
     except ImportError:
