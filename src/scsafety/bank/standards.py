@@ -17,7 +17,7 @@ from scsafety.records import Pair
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from scsafety.records import Item
+    from scsafety.records import BankItem
 
 QUESTIONS_A_PAIR = 2
 
@@ -84,7 +84,7 @@ def standard_named(name: str) -> Standard:
     return standards()[name]
 
 
-def coverage(standard: Standard, items: Iterable[Item]) -> list[Coverage]:
+def coverage(standard: Standard, items: Iterable[BankItem]) -> list[Coverage]:
     """One row a code, in the standard's order; an item counts for every code that it names."""
     pairs: Counter[str] = Counter()
     refuse: Counter[str] = Counter()

@@ -129,23 +129,40 @@ def run(
     if base_url is not None and len({one.partition("/")[0] for one in wanted}) > 1:
         raise ConfigError("--base-url is one address; run models of different providers one after the other")
     given: dict[str, Any] = {
-        "judge": judge, "quick": quick, "limit": limit, "only": _names(only), "bank": bank or [], "benign": benign,
+        "judge": judge, "quick": quick, "limit": limit, "only": names(only), "bank": bank or [], "benign": benign,
         "strategy": strategy, "attacker": attacker, "base_url": base_url, "judge_base_url": judge_base_url,
-        "system": _text_or_file("--system", system), "temperature": temperature, "max_tokens": max_tokens, "top_p": top_p,
-        "stop": stop or (), "extra": _fields(extra), "thinking": thinking, "epochs": epochs, "seed": seed,
+        "system": text_or_file("--system", system), "temperature": temperature, "max_tokens": max_tokens, "top_p": top_p,
+        "stop": stop or (), "extra": fields(extra), "thinking": thinking, "epochs": epochs, "seed": seed,
         "out": out,
     }  # fmt: skip
     plans = [api.plan(one, name=name, **given) for one in dict.fromkeys(wanted)]  # all are checked before any is asked
+    policies = [
+        policy_for(
+            planned.settings.model, concurrency, judge_concurrency, rpm=rpm, tpm=tpm, timeout_s=timeout,
+            patience_s=patience, max_calls=max_calls, max_cost=max_cost,
+        )
+        for planned in plans
+    ]  # fmt: skip
+    carry_out_plans(plans, policies, dry_run=dry_run, log_json=log_json, otel=otel)
+
+
+def carry_out_plans(
+    plans: Sequence[Plan],
+    policies: Sequence[Policy],
+    *,
+    dry_run: bool,
+    log_json: Path | None = None,
+    otel: bool = False,
+) -> None:
+    """One after the other, each watched; the exit code is the worst."""
+    from scsafety import api
+
     if dry_run:
         for planned in plans:
             _say_plan(planned)
         return
     worst = 0
-    for planned in plans:
-        policy = _policy(
-            planned.settings.model, concurrency, judge_concurrency, rpm=rpm, tpm=tpm, timeout_s=timeout,
-            patience_s=patience, max_calls=max_calls, max_cost=max_cost,
-        )  # fmt: skip
+    for planned, policy in zip(plans, policies, strict=True):
 
         def work(watch: Watch, planned: Plan = planned, policy: Policy = policy) -> RunResult:
             return api.carry_out(planned, policy=policy, watch=watch)
@@ -196,10 +213,10 @@ def resume(
     stored = api.load_settings(run, out)
     given: dict[str, Any] = {
         "model": model, "base_url": base_url, "bank": bank, "strategy": strategy, "attacker": attacker,
-        "system": _text_or_file("--system", system), "temperature": temperature, "max_tokens": max_tokens, "epochs": epochs,
-        "thinking": thinking, "seed": seed, "limit": limit, "only": _names(only) or None,
+        "system": text_or_file("--system", system), "temperature": temperature, "max_tokens": max_tokens, "epochs": epochs,
+        "thinking": thinking, "seed": seed, "limit": limit, "only": names(only) or None,
     }  # fmt: skip
-    policy = _policy(
+    policy = policy_for(
         stored.model, concurrency, judge_concurrency, rpm=rpm, tpm=tpm, timeout_s=timeout, patience_s=patience,
         max_calls=max_calls, max_cost=max_cost,
     )  # fmt: skip
@@ -403,7 +420,7 @@ def _say_plan(planned: Plan) -> None:
         )
 
 
-def _policy(model: str, concurrency: int | None, judge_concurrency: int, **limits: Any) -> Policy:
+def policy_for(model: str, concurrency: int | None, judge_concurrency: int, **limits: Any) -> Policy:
     from scsafety.engine.settings import DEFAULT_CONCURRENCY, Policy
     from scsafety.targets.providers import find_provider
 
@@ -422,15 +439,15 @@ def _repeated(judge: str, epochs: int) -> str:
     return judge if epochs == 1 else f"{judge}*{epochs}"
 
 
-def _names(text: str | None) -> Sequence[str]:
+def names(text: str | None) -> Sequence[str]:
     return tuple(name.strip() for name in (text or "").split(",") if name.strip())
 
 
-def _fields(text: str | None) -> dict[str, Any] | None:
+def fields(text: str | None) -> dict[str, Any] | None:
     """--extra: a JSON object."""
     import msgspec
 
-    written = _text_or_file("--extra", text)
+    written = text_or_file("--extra", text)
     if written is None:
         return None
     try:
@@ -439,7 +456,7 @@ def _fields(text: str | None) -> dict[str, Any] | None:
         raise ConfigError(f"--extra {text}: no JSON object ({error}); write it like '{{\"top_k\": 20}}'") from error
 
 
-def _text_or_file(option: str, text: str | None) -> str | None:
+def text_or_file(option: str, text: str | None) -> str | None:
     if text is None or not text.startswith("@"):
         return text
     try:

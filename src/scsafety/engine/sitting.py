@@ -17,17 +17,20 @@ from scsafety.dialogue import strategy_named
 from scsafety.engine.control import ask_control
 from scsafety.engine.engine import ask_and_judge, is_finished, judge_only
 from scsafety.engine.events import Progress, SittingEnded, SittingStarted
-from scsafety.engine.opening import check_target, flagged_text_of, open_judge, open_target
+from scsafety.engine.opening import check_target, flagged_text_of, open_judge, open_suite_judge, open_target
 from scsafety.errors import ConfigError, ScsafetyError, TargetStop
+from scsafety.suites import suite_named
 from scsafety.targets.providers import asks_control_question
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
+    from contextlib import AbstractAsyncContextManager
 
     from scsafety.engine.settings import Policy, RunSettings
     from scsafety.judge import Judge
     from scsafety.records import Call, Sampling
     from scsafety.store import Store
+    from scsafety.targets.base import Note
     from scsafety.targets.chat import ChatTarget
     from scsafety.targets.models import PullProgress
 
@@ -64,7 +67,8 @@ async def hold_sitting(store: Store, settings: RunSettings, policy: Policy, watc
     note = watch.progress.noted
     endpoint = check_target(settings.model, settings.base_url)
     async with AsyncExitStack() as stack:
-        judge = await stack.enter_async_context(open_judge(judge_id, judge_url, policy, on_retry=note))
+        opening = judge_for(settings, judge_id, judge_url, policy, on_retry=note)
+        judge = await stack.enter_async_context(opening)
         if primary is not None and judge.card.key != primary.key:
             raise ConfigError(
                 f"the judge has changed since this run began ({primary.key} -> {judge.card.key}); judge all answers anew with "
@@ -115,11 +119,27 @@ async def _control(store: Store, target: ChatTarget, sampling: Sampling) -> Call
     return call
 
 
+def judge_for(
+    settings: RunSettings, judge_id: str, judge_url: str | None, policy: Policy, *, on_retry: Callable[[Note], None]
+) -> AbstractAsyncContextManager[Judge]:
+    """The judge of a run, to be opened: of its suite where it has one."""
+    if settings.suite is None:
+        return open_judge(judge_id, judge_url, policy, on_retry=on_retry)
+    return open_suite_judge(judge_id, judge_url, policy, suite_named(settings.suite.name), on_retry=on_retry)
+
+
 async def judge_anew(
-    store: Store, judge_id: str, judge_url: str | None, policy: Policy, watch: Watch, *, primary: bool
+    store: Store,
+    settings: RunSettings,
+    judge_id: str,
+    judge_url: str | None,
+    policy: Policy,
+    watch: Watch,
+    *,
+    primary: bool,
 ) -> None:
     """Let another judge give its verdicts on the stored answers. primary: it becomes the summary's."""
-    async with open_judge(judge_id, judge_url, policy, on_retry=watch.progress.noted) as judge:
+    async with judge_for(settings, judge_id, judge_url, policy, on_retry=watch.progress.noted) as judge:
         _introduce(store, judge, judge_url, primary=primary or store.primary_judge() is None)
         await judge_only(store, policy, judge=judge, progress=watch.progress)
 

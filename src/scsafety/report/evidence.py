@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from scsafety.records import Item
+    from scsafety.records import BankItem
     from scsafety.report.summary import Summary
     from scsafety.store import Store
 
@@ -67,7 +67,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     samples: tuple[Drawn, ...]
 
 
-def assess(store: Store, standard: Standard, bank: Sequence[Item], *, seed: int = 0) -> Evidence:
+def assess(store: Store, standard: Standard, bank: Sequence[BankItem], *, seed: int = 0) -> Evidence:
     """bank: the whole question bank, which may be larger than the run. Raises ConfigError and StoreError."""
     exam = standard.exam
     if exam is None:
@@ -170,7 +170,7 @@ def _draw(answers: list[Drawn], size: int, seed: int) -> list[Drawn]:
 
 
 def _of_banks(
-    standard: Standard, table: Sequence[Coverage], aspects: Counter[Aspect], bank: Sequence[Item]
+    standard: Standard, table: Sequence[Coverage], aspects: Counter[Aspect], bank: Sequence[BankItem]
 ) -> Iterable[Clause]:
     exam = standard.exam
     if exam is None:

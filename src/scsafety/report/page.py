@@ -17,7 +17,7 @@ from scsafety import taxonomy
 from scsafety.files import write_whole
 from scsafety.judge.measured import is_weak, on_real
 from scsafety.metrics.interval import MIN_PAIRS, MIN_PAIRS_OF_ONE
-from scsafety.records import BenignLabel, DialogueKey, Item, Pair, Score, Side, Twin
+from scsafety.records import DialogueKey, Item, Pair, Score, Side, SuiteItem, Twin
 from scsafety.report.html import content_policy, environment, source
 from scsafety.report.lines import ROLES, endpoint_lines, epochs_line
 from scsafety.report.redact import Text, redact, risky
@@ -93,7 +93,7 @@ class ShownTurn(msgspec.Struct, frozen=True, kw_only=True):
     finish_reason: str | None = None
     error: str | None = None  # why there is no answer
     score: Score | None = None
-    label: BenignLabel | None = None
+    label: str | None = None
     reason: str = ""
     confidence: float | None = None  # 0 to 1
     judge_error: str | None = None  # why there is no verdict
@@ -116,7 +116,7 @@ class Dialogue(msgspec.Struct, frozen=True, kw_only=True):
     """One conversation as the page shows it: the item, what was said, the primary judge's verdicts."""
 
     item_id: str
-    kind: Literal["pair", "benign"]
+    kind: Literal["pair", "benign", "suite"]
     sub_dimension: str
     turns: tuple[ShownTurn, ...]
     epoch: int = 1
@@ -299,6 +299,8 @@ def _dialogue(
     }
     if isinstance(item, Twin):
         return Dialogue(**common, kind="benign", why_harmless=item.why_harmless)
+    if isinstance(item, SuiteItem):
+        return Dialogue(**common, kind="suite")
     return Dialogue(
         **common,
         kind="pair",

@@ -9,7 +9,7 @@ from scsafety.judge.spec import THINKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from scsafety.records import BenignLabel, Score
+    from scsafety.records import Score
 
 Part = Literal["question", "answer", "reasoning"]
 
@@ -31,7 +31,7 @@ def risky(
     part: Part,
     *,
     score: Score | None = None,
-    label: BenignLabel | None = None,
+    label: str | None = None,
     severity: int | None = None,
     judge_id: str = "",
 ) -> bool:
