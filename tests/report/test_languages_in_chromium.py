@@ -205,3 +205,17 @@ def test_nothing_is_wider_than_the_window_in_english(browser: Browser, site: Pat
 
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.close()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_what_is_printed_is_the_language_shown(page: Page, site: Path, name: str) -> None:
+    a4_landscape = 1_047  # pixels between margins of 1 cm
+    page.set_viewport_size({"width": a4_landscape, "height": 720})
+    page.goto(f"{(site / name).as_uri()}?lang=en")
+
+    page.emulate_media(media="print")
+
+    assert not page.locator(SWITCH).is_visible()
+    assert page.locator(".zh:visible").count() == 0
+    assert page.locator(".en:visible").count() > 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= a4_landscape
