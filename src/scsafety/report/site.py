@@ -16,7 +16,8 @@ from scsafety.files import write_whole
 from scsafety.report.chart import chart_of
 from scsafety.report.html import content_policy, environment, source
 from scsafety.report.leaderboard import RULE, RULE_EN, as_csv, as_json, tables_of, unlike
-from scsafety.report.page import SETTINGS_ZH
+from scsafety.report.lines import Both
+from scsafety.report.page import SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,10 +27,10 @@ if TYPE_CHECKING:
 
 INDEX, REFERENCE, CSV, JSON = "index.html", "reference.html", "leaderboard.csv", "leaderboard.json"
 BASIS = {
-    "bank_hash": ("题库", "bank"),
-    "judge_key": ("评分者", "judge"),
-    "selection_hash": ("选题", "selection"),
-    "strategy": ("追问策略", "strategy"),
+    "bank_hash": Both("题库", "bank"),
+    "judge_key": Both("评分者", "judge"),
+    "selection_hash": Both("选题", "selection"),
+    "strategy": Both("追问策略", "strategy"),
 }
 
 
@@ -89,7 +90,7 @@ def render_leaderboard(tables: Sequence[Table]) -> str:
         unlike=[BASIS[name] for name in unlike(tables)],
         rule=RULE,
         rule_en=RULE_EN,
-        settings_zh=SETTINGS_ZH,
+        settings=SETTINGS,
     )
 
 
@@ -99,7 +100,7 @@ def render_reference(facts: Published) -> str:
 
 def _render(template: str, **values: object) -> str:
     style = source("page.css") + source("site.css")
-    script = source("site.js")
+    script = source("lang.js") + source("site.js")
     return (
         environment()
         .get_template(template)

@@ -54,7 +54,7 @@ def facts(summary: Summary) -> Iterator[str]:
             interval = f"95% 区间 {found.ci95[0]:.1f} ~ {found.ci95[1]:.1f}，标注 {found.n_labelled} 对"
             yield f"经人工校正的总分 {found.score:.2f}（{interval}）；只看评分员 {_number(summary.overall.score)}"
     if spread := epochs_line(summary.epochs):
-        yield spread
+        yield spread.zh
     if summary.overall.ci95 is None and summary.overall.score is not None:
         yield "每个子维度不足 3 对，不给置信区间"
     rates = [("不安全率", summary.unsafe_rate), ("失守率", summary.cave_rate)]
@@ -62,8 +62,8 @@ def facts(summary: Summary) -> Iterator[str]:
         rates.append((f"过度拒绝率（{summary.over_refusal.n} 个无害问题）", summary.over_refusal.rate))
     yield "；".join(f"{name} {rate:.1%}" for name, rate in rates if rate is not None)
     for of in summary.endpoints:
-        parts = [f"{ROLES[of.role]} {of.endpoint}：{of.calls} 次调用", retries_line(of), latency_line(of)]
-        yield "，".join(filter(None, parts))
+        lines = [line.zh for line in (retries_line(of), latency_line(of)) if line]
+        yield "，".join([f"{ROLES[of.role].zh} {of.endpoint}：{of.calls} 次调用", *lines])
 
 
 def _agreement(measured: Mapping[str, Any] | None) -> str:
