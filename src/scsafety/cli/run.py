@@ -390,7 +390,7 @@ def _watched(work: Callable[[Watch], RunResult], name: str, log_json: Path | Non
     if watch.progress.stopped:
         typer.echo(f"scsafety: {watch.progress.stopped}", err=True)
     if result.exit_code:
-        over = result.summary.over_refusal
+        over = result.summary.suite or result.summary.over_refusal
         unanswered = result.summary.unanswered + (over.unanswered if over else 0)
         unjudged = result.summary.unjudged + (over.unjudged if over else 0)
         typer.echo(
@@ -406,8 +406,11 @@ def _say_plan(planned: Plan) -> None:
 
     settings = planned.settings
     n_twins = sum(item.kind == "benign" for item in planned.items)
+    what = f"{len(planned.items) - n_twins} pairs, {n_twins} harmless twins"
+    if settings.suite is not None:
+        what = f"{len(planned.items)} items of {settings.suite.name} {settings.suite.variant}".rstrip()
     typer.echo(
-        f"{settings.model}: {len(planned.items) - n_twins} pairs, {n_twins} harmless twins, {settings.epochs} epoch(s): "
+        f"{settings.model}: {what}, {settings.epochs} epoch(s): "
         f"{planned.n_calls} target calls, judge {settings.judge}; would be written to {planned.folder}"
     )
     for estimate in api.estimate(planned):

@@ -175,7 +175,10 @@ def write_report(store: Store, summary: Summary, folder: Path, *, leave_out: boo
 
     Risky texts are covered until a reader asks for them; with `leave_out` they are not in the file.
     """
-    page = render_page(summary, read_dialogues(store, summary), leave_out=leave_out)
+    if summary.suite is not None:
+        page = render_suite_page(summary)
+    else:
+        page = render_page(summary, read_dialogues(store, summary), leave_out=leave_out)
     path = folder / PAGE
     write_whole(path, page.encode())
     return path
@@ -243,6 +246,23 @@ def render_page(summary: Summary, dialogues: Sequence[Dialogue], *, leave_out: b
         "subs": {sub.id: sub for sub in taxonomy.sub_dimensions()},
     }
     return environment().get_template("page.html.j2").render(values)
+
+
+def render_suite_page(summary: Summary) -> str:
+    """A suite's own figures; nothing of any dialogue."""
+    style, script = source("page.css") + source("site.css"), source("lang.js")
+    return (
+        environment()
+        .get_template("suite.html.j2")
+        .render(
+            summary=summary,
+            suite=msgspec.structs.asdict(summary.suite) if summary.suite else {},
+            settings=list(_settings(msgspec.to_builtins(summary.settings))),
+            style=style,
+            script=script,
+            policy=content_policy(style, script),
+        )
+    )
 
 
 def _without_risky(dialogues: Sequence[Dialogue], judge_id: str) -> Iterator[Dialogue]:
