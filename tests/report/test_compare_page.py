@@ -1,4 +1,4 @@
-"""The data of the comparison page without a browser: the leaderboard's own differences, pairs that tell, files where it is much."""
+"""The data of the comparison page without a browser: the ranks' own differences, telling pairs, files where it is much."""
 
 from __future__ import annotations
 

@@ -64,14 +64,15 @@ def pairwise_differences(
     rows = tuple(name for family in families(n_rounds) for name in family)
     places = tuple(combinations(range(n_runs), 2))
     empty = np.full((len(rows), len(places)), np.nan)
-    found = Pairwise(rows, places, *(empty.copy() for _ in range(5)), np.zeros(empty.shape, dtype=np.int64))
-    known = ~np.isnan(scores).any(axis=2)
+    value, low, high, p, p_holm = (empty.copy() for _ in range(5))
+    found = Pairwise(rows, places, value, low, high, p, p_holm, np.zeros(empty.shape, dtype=np.int64))
+    known: NDArray[np.bool_] = np.logical_not(np.isnan(scores).any(axis=2))
     by_set: defaultdict[bytes, list[int]] = defaultdict(list)
     for k, (i, j) in enumerate(places):
         by_set[(known[i] & known[j]).tobytes()].append(k)
     for key, ks in by_set.items():
-        common = np.flatnonzero(np.frombuffer(key, dtype=bool))
-        if common.size:
+        common = np.flatnonzero(np.frombuffer(key, dtype=bool)).tolist()
+        if common:
             table = _Table([pairs[k] for k in common], [sub_dimensions[k] for k in common], scores[:, common], rows)
             _compare(table, found, np.array(ks), seed=seed, draws=draws, permutations=permutations)
     _correct(found, n_rounds)

@@ -32,7 +32,9 @@ NAMES = {
     "round_1": ("第一轮", "round 1"),
     "round_2": ("第二轮", "round 2"),
     "gap": ("两轮之差", "round 2 minus round 1"),
-} | {one.id: (one.zh, one.en) for one in (*taxonomy.dimensions(), *taxonomy.sub_dimensions())}
+}
+NAMES |= {one.id: (one.zh, one.en) for one in taxonomy.dimensions()}
+NAMES |= {one.id: (one.zh, one.en) for one in taxonomy.sub_dimensions()}
 GROUPS = (
     ("总分", "total", 1),
     ("三个维度", "three dimensions", 3),
@@ -117,7 +119,7 @@ def _apart(field: Field, shuffled: NDArray[np.intp], i: int, j: int) -> dict[str
     one, other = field.scores[i].mean(axis=1), field.scores[j].mean(axis=1)
     difference = np.nan_to_num(other - one)[shuffled]
     order = np.argsort(-np.abs(difference), kind="stable")
-    sides = {}
+    sides: dict[str, Any] = {}
     for name, sign in (("first", -1), ("second", 1)):
         ahead = order[difference[order] * sign > 0]
         sides[name] = [

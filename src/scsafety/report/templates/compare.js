@@ -97,14 +97,14 @@
         const [id, nameZh, nameEn] = data.rows[k];
         const interval = found.low[k] === null ? t("题对过少", "too few pairs") : [`${signed(found.low[k], 1)} ~ ${signed(found.high[k], 1)}`];
         const cells = [
+          [make("strong", {}, signed(found.value[k], 2)), make("small", {}, ...interval)], mark(clear(found, k)), forest(found, k, most),
           number(data.runs[a].scores[k]), number(data.runs[b].scores[k]),
-          [make("strong", {}, signed(found.value[k], 2)), make("small", {}, ...interval)],
-          [forest(found, k, most)], chance(found.p[k]), k === 0 ? "—" : chance(found.holm[k]), String(found.n[k]), [mark(clear(found, k))],
+          chance(found.p[k]), k === 0 ? "—" : chance(found.holm[k]), String(found.n[k]),
         ];
         const line = make("tr", {}, make("th", { scope: "row" }, ...t(nameZh, nameEn)));
         line.dataset.row = id;
         cells.forEach((cell, c) => {
-          line.append(make("td", { className: c === 3 ? "forest" : c === 7 ? "" : "num" }, ...[cell].flat()));
+          line.append(make("td", { className: ["num", "", "forest"][c] ?? "num" }, ...[cell].flat()));
         });
         lines.push(line);
       }
