@@ -28,17 +28,17 @@ MAX_IN_PAGE = 300_000  # characters of comparisons; more go into files
 DIGITS = {"value": 2, "low": 2, "high": 2, "p": 4, "p_holm": 4, "n": 0}
 
 NAMES = {
-    "overall": ("总分", "total"),
-    "round_1": ("第一轮", "round 1"),
-    "round_2": ("第二轮", "round 2"),
-    "gap": ("两轮之差", "round 2 minus round 1"),
+    "overall": ("总分", "Total"),
+    "round_1": ("第一轮", "Round 1"),
+    "round_2": ("第二轮", "Round 2"),
+    "gap": ("两轮之差", "Round 2 minus round 1"),
 }
 NAMES |= {one.id: (one.zh, one.en) for one in taxonomy.dimensions()}
 NAMES |= {one.id: (one.zh, one.en) for one in taxonomy.sub_dimensions()}
 GROUPS = (
-    ("总分", "total", 1),
-    ("三个维度", "three dimensions", 3),
-    ("轮次", "rounds", 3),
+    ("总分", "Total", 1),
+    ("三个维度", "Three dimensions", 3),
+    ("轮次", "Rounds", 3),
     ("24 个子维度", "24 sub-dimensions", 24),
 )
 ORDER = (

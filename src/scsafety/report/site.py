@@ -18,7 +18,7 @@ from scsafety.metrics.agreement import MIN_CLUSTERS
 from scsafety.metrics.corrected import MIN_LABELLED
 from scsafety.metrics.interval import DRAWS, MIN_PAIRS, MIN_PAIRS_OF_ONE
 from scsafety.metrics.paired import PERMUTATIONS, POWER
-from scsafety.report import side_by_side
+from scsafety.report import figures, side_by_side
 from scsafety.report.chart import chart_of
 from scsafety.report.html import content_policy, environment, source
 from scsafety.report.lazy import json_text
@@ -70,7 +70,7 @@ def refuse_namesakes(folders: Iterable[Path]) -> None:
             raise ConfigError(
                 f"{other} and {folder}: two runs of one name would share a page; rename one folder, or give them two --out"
             )
-        if folder.name in (INDEX, REFERENCE, CSV, JSON, COMPARE, METHOD, side_by_side.FOLDER):
+        if folder.name in (INDEX, REFERENCE, CSV, JSON, COMPARE, METHOD, side_by_side.FOLDER, figures.FOLDER):
             raise ConfigError(f"{folder}: the site has a file of that name; rename the run's folder")
 
 
