@@ -16,6 +16,7 @@ from scsafety.records import whole_characters
 from scsafety.report import figures
 from scsafety.report.escape import one_line
 from scsafety.report.figures import FAMILIES, as_csv, charts_of, chinese_font, png, svg, write_charts
+from tests.program import said, scsafety
 from tests.report.build import Said, built_run, pair, twin
 from tests.report.hostile import TEXTS
 
@@ -41,8 +42,10 @@ def summary_of(path: Path, score: Score, model: str, *, twins: bool = True) -> S
     held = [
         (pair(sub, k), [Said(score=score), Said(score=1)]) for sub in ("psychology", "environment") for k in range(24)
     ]
+    labels = ["refused" if k < 3 else "answered" for k in range(24)]
     others = [
-        (twin("psychology", k), [Said(label="refused" if k < 3 else "answered")]) for k in range(24 if twins else 0)
+        (twin("psychology", k), [Said(label=label) if twins else Said(error="timeout")])  # type: ignore[arg-type]
+        for k, label in enumerate(labels)
     ]
     with built_run(path, [*held, *others], model=model) as (_, summary):
         return summary
@@ -73,6 +76,14 @@ def test_each_chart_holds_the_summarys_numbers_and_only_runs_that_have_them(runs
         ("psychology", 0.0, 50.0),
         ("environment", 0.0, 50.0),
     ]
+
+
+def test_runs_of_several_banks_are_never_in_one_chart(runs: dict[str, Summary], tmp_path: Path) -> None:
+    with built_run(tmp_path / "o.db", [(pair("psychology"), [Said(score=2)] * 2)], bank_hash="cd" * 32) as (_, other):
+        charts = {chart.name: chart.rows for chart in charts_of({**runs, "other": other})}
+
+    assert {row["run"] for row in charts["totals-1"]} == set(runs)
+    assert [row["run"] for row in charts["totals-2"]] == ["other"]
 
 
 def test_the_csv_beside_a_chart_is_safe_for_a_spreadsheet(runs: dict[str, Summary]) -> None:
@@ -127,6 +138,21 @@ def test_files_of_every_chart_are_written(runs: dict[str, Summary], tmp_path: Pa
         f"{chart}.{ending}" for chart in ("totals", "over-refusal", "profile-low") for ending in ("svg", "png", "csv")
     )
     assert all(path.stat().st_size for path in paths)
+
+
+def test_both_commands_write_the_charts(tmp_path: Path) -> None:
+    font()
+    with built_run(tmp_path / "runs" / "a" / "run.db", [(pair("psychology"), [Said(score=2)] * 2)]):
+        pass
+
+    exported = scsafety("export", "a", "--charts", "drawn", cwd=tmp_path)
+    reported = scsafety("report", "a", "--out", "site", "--charts", cwd=tmp_path)
+
+    assert (exported.returncode, reported.returncode) == (0, 0), said(exported) + said(reported)
+    for folder in (tmp_path / "drawn", tmp_path / "site" / "charts"):
+        assert {path.name for path in folder.iterdir()} == {
+            f"{chart}.{ending}" for chart in ("totals", "profile-a") for ending in ("svg", "png", "csv")
+        }
 
 
 def test_without_a_chinese_font_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from scsafety.errors import ConfigError
 from scsafety.files import write_whole
 from scsafety.report.escape import one_line
 from scsafety.report.export import cell
+from scsafety.report.leaderboard import basis_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -48,11 +49,17 @@ class Chart(NamedTuple):
 
 
 def charts_of(summaries: Mapping[str, Summary]) -> list[Chart]:
-    """Every chart that these runs, by folder name, have numbers for. Pure."""
+    """Every chart that these runs, by folder name, have numbers for; runs of several tables are never in one. Pure."""
     runs = [(name, of) for name, of in summaries.items() if of.overall.score is not None]
     runs.sort(key=lambda one: (-(one[1].overall.score or 0), one[0]))
-    charts = [Chart("totals", "totals", [_total(*run) for run in runs])]
-    charts.append(Chart("over-refusal", "over_refusal", [row for run in runs for row in _over_refusal(*run)]))
+    tables = list(dict.fromkeys(basis_of(of) for of in summaries.values()))
+    charts = []
+    for n, basis in enumerate(tables, start=1):
+        alike = [run for run in runs if basis_of(run[1]) == basis]  # others' scores cannot be compared with theirs
+        end = f"-{n}" if len(tables) > 1 else ""
+        charts.append(Chart(f"totals{end}", "totals", [_total(*run) for run in alike]))
+        rows = [row for run in alike for row in _over_refusal(*run)]
+        charts.append(Chart(f"over-refusal{end}", "over_refusal", rows))
     charts += [Chart(f"profile-{name}", "profile", list(_profile(of))) for name, of in runs]
     return [chart for chart in charts if chart.rows]
 
@@ -74,7 +81,7 @@ def write_charts(summaries: Mapping[str, Summary], folder: Path) -> list[Path]:
 def chinese_font() -> str:
     """The first of `FAMILIES` that is installed. Raises ConfigError."""
     try:
-        from matplotlib import font_manager
+        from matplotlib import font_manager, get_cachedir
     except ImportError as error:
         raise ConfigError("--charts needs matplotlib: pip install 'scsafety[charts]'") from error
     installed = {font.name for font in font_manager.fontManager.ttflist}
@@ -83,7 +90,7 @@ def chinese_font() -> str:
         raise ConfigError(
             "--charts found no font with Chinese characters; install one, like Debian's fonts-noto-cjk or Fedora's "
             "google-noto-sans-cjk-fonts, then delete matplotlib's font list in "
-            f"{font_manager.get_cachedir()}"  # type: ignore[attr-defined]
+            f"{get_cachedir()}"
         )
     return found
 
@@ -205,6 +212,7 @@ def _draw_over_refusal(chart: Chart) -> Figure:
     axes.set_ylabel("总分 total")
     axes.grid(color=GRID)
     axes.margins(x=0.15)
+    axes.set_xlim(left=max(axes.get_xlim()[0], -1))
     return figure
 
 
@@ -222,7 +230,7 @@ def _draw_profile(chart: Chart) -> Figure:
     axes.set_xlim(0, 100)
     axes.set_title(_short(chart.rows[0]["target"]), fontsize=10)
     axes.set_xlabel(
-        "得分 score，0–100；○ 第一轮 round 1，◆ 第二轮 round 2；线为 95% 区间 line: 95% interval", fontsize=8
+        "得分 score，0–100；○ 第一轮 round 1，◆ 第二轮 round 2\n线为 95% 区间 line: 95% interval", fontsize=8
     )
     return figure
 

@@ -135,7 +135,7 @@ def tables_of(standings: Sequence[Standing]) -> list[Table]:
     """A table for each basis, in the order in which they first appear."""
     groups: defaultdict[Basis, list[Standing]] = defaultdict(list)
     for one in standings:
-        groups[_basis(one.summary)].append(one)
+        groups[basis_of(one.summary)].append(one)
     return [_table(basis, group) for basis, group in groups.items()]
 
 
@@ -145,7 +145,7 @@ def unlike(tables: Sequence[Table]) -> list[str]:
     return [name for name in Basis.__struct_fields__ if name in found]
 
 
-def _basis(summary: Summary) -> Basis:
+def basis_of(summary: Summary) -> Basis:
     settings = summary.settings
     strategy = f"{settings.strategy} v{settings.strategy_version}, placeholder v{settings.placeholder_version}"
     return Basis(
