@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from scsafety.bank.standards import standard_named
+from scsafety.records import SuiteItem
 from scsafety.report.evidence import assess, write_evidence
 from scsafety.report.leaderboard import read_standing
 from scsafety.report.page import write_report
@@ -83,7 +84,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
             write_report(store, summary, folder / name)
             write_evidence(
                 summary,
-                assess(store, standard_named("gbt45654"), list(store.items())),
+                assess(
+                    store,
+                    standard_named("gbt45654"),
+                    [item for item in store.items() if not isinstance(item, SuiteItem)],
+                ),
                 standard_named("gbt45654"),
                 folder / name,
             )

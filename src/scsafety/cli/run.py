@@ -271,12 +271,17 @@ def report(
     ] = None,
     seed: Annotated[int, typer.Option(metavar="S", help="Of the samples that --standard draws.")] = 0,
     redact: Annotated[bool, typer.Option("--redact", help=REDACT_HELP)] = False,
+    charts: Annotated[
+        bool, typer.Option("--charts", help="Add OUT/charts: SVG, PNG and CSV of each chart; needs scsafety[charts].")
+    ] = False,
 ) -> None:
     """Write the HTML report of each run to OUT/<run>/index.html, with a leaderboard of them all in OUT/index.html.
 
     With --standard the evidence stands beside each report.
     """
     from scsafety import api
+    from scsafety.report.figures import FOLDER as CHARTS
+    from scsafety.report.figures import chinese_font, write_charts
     from scsafety.report.leaderboard import read_standing
     from scsafety.report.page import write_report
     from scsafety.report.site import refuse_namesakes, write_site
@@ -287,6 +292,8 @@ def report(
         )
     folders = list(dict.fromkeys(api.find_run(name, runs_folder).absolute() for name in runs))
     refuse_namesakes(folders)
+    if charts:
+        chinese_font()  # what is missing is said before the pages are written
     standings = []
     for folder in folders:
         loaded = api.load_run(folder)
@@ -298,6 +305,9 @@ def report(
                 typer.echo(f"wrote {path}")
     for path in write_site(standings, out):
         typer.echo(f"wrote {path}")
+    if charts:
+        for path in write_charts({one.page: one.summary for one in standings}, out / CHARTS):
+            typer.echo(f"wrote {path}")
 
 
 def export(
@@ -311,6 +321,10 @@ def export(
         str | None, typer.Option(metavar="F", help="Scores instead of turns: markdown, csv, latex or json.")
     ] = None,
     badge: Annotated[Path | None, typer.Option(metavar="PATH", help="Write the score as an SVG badge.")] = None,
+    charts: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write SVG, PNG and CSV of each chart of all RUNs; needs scsafety[charts]."),
+    ] = None,
     to: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Parquet file to write.  [default: RUN.parquet]")
     ] = None,
@@ -323,10 +337,12 @@ def export(
     """
     from scsafety import api
 
-    if scores is not None or badge is not None:
+    if scores is not None or badge is not None or charts is not None:
         if format is not None or to is not None:
-            raise ConfigError("--format and --to are for turns; give --scores and --badge in a call of their own")
-        _export_scores(runs, scores, badge, out)
+            raise ConfigError(
+                "--format and --to are for turns; give --scores, --badge and --charts in a call of their own"
+            )
+        _export_scores(runs, scores, badge, charts, out)
         return
     if len(runs) > 1:
         raise ConfigError("turns are exported run by run; give one RUN, or --scores for a table of several")
@@ -347,7 +363,7 @@ def export(
             typer.echo(line)
 
 
-def _export_scores(runs: Sequence[str], scores: str | None, badge: Path | None, out: Path) -> None:
+def _export_scores(runs: Sequence[str], scores: str | None, badge: Path | None, charts: Path | None, out: Path) -> None:
     from scsafety import api
     from scsafety.files import write_whole
     from scsafety.report.badge import badge as badge_of
@@ -357,13 +373,19 @@ def _export_scores(runs: Sequence[str], scores: str | None, badge: Path | None, 
         raise ConfigError(f"--scores {scores!r} is unknown; give {', '.join(FORMATS)}")
     if badge is not None and len(runs) > 1:
         raise ConfigError("--badge is of one run; give one RUN")
-    summaries = [api.load_run(name, out).summary for name in dict.fromkeys(runs)]
+    loaded = [api.load_run(name, out) for name in dict.fromkeys(runs)]
+    summaries = [run.summary for run in loaded]
     if scores is not None:
         for line in FORMATS[scores](summaries):
             typer.echo(line)
     if badge is not None:
         write_whole(badge, badge_of(summaries[0]).encode())
         typer.echo(f"wrote {badge}", err=True)
+    if charts is not None:
+        from scsafety.report.figures import write_charts
+
+        for path in write_charts({run.folder.name: run.summary for run in loaded}, charts):
+            typer.echo(f"wrote {path}", err=True)
 
 
 def _watched(work: Callable[[Watch], RunResult], name: str, log_json: Path | None, *, otel: bool) -> int:
