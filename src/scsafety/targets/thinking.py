@@ -29,6 +29,8 @@ def split_reasoning(content: str) -> tuple[str, str | None, bool]:
     >>> split_reasoning("yes")
     ('yes', None, True)
     """
+    if "<" not in content and "◁" not in content:  # nearly every answer
+        return content, None, True
     content = _BOX.sub("", content)
     thoughts: list[str] = []
     at = 0  # where the answer begins, as far as is known
