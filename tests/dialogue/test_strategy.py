@@ -9,10 +9,12 @@ import pytest
 from scsafety.dialogue import FixedFollowUp, strategy_named
 from scsafety.dialogue.strategy import STRATEGIES
 from scsafety.errors import ConfigError
-from scsafety.records import Item, Message, Reply, Turn
+from scsafety.records import Item, Message, Reply, SuiteItem, Turn
 from tests.bank.records import pair, twin
 
 PAIR, TWIN = pair(question="问题", follow_up="追问"), twin(question="无害的问题")
+OF_SUITE = SuiteItem(id="own-1", suite="own", category="c", prompts=("先分析", "再说一个词"))
+ASKED = {"fixed": [PAIR, TWIN], "suite": [OF_SUITE]}
 
 
 def answered(n: int) -> Turn:
@@ -32,8 +34,7 @@ def test_the_fixed_follow_up_asks_the_question_then_the_follow_up_then_nothing(
     assert asyncio.run(messages()) == asked
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
-@pytest.mark.parametrize("item", [PAIR, TWIN], ids=["pair", "twin"])
+@pytest.mark.parametrize(("name", "item"), [(name, item) for name in STRATEGIES for item in ASKED[name]])
 def test_no_strategy_asks_more_rounds_than_it_says(name: str, item: Item) -> None:
     strategy = strategy_named(name)
     turns = [answered(n) for n in range(1, strategy.max_rounds(item) + 1)]
@@ -54,3 +55,11 @@ def test_an_unknown_strategy_is_refused_with_the_mend(name: str, said: str) -> N
         strategy_named(name)
 
     assert said in str(caught.value)
+
+
+def test_a_suite_says_its_prompts_one_a_round() -> None:
+    strategy = strategy_named("suite")
+
+    assert asyncio.run(strategy.next_message(OF_SUITE, [answered(1)])) == "再说一个词"
+    with pytest.raises(TypeError, match="belongs to no suite"):
+        strategy.max_rounds(PAIR)
