@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import jinja2
 from markupsafe import Markup
 
+from scsafety.report import lazy
 from scsafety.report.visible import visible
 
 if TYPE_CHECKING:
@@ -48,9 +49,13 @@ def source(name: str) -> Markup:
     return Markup(text)  # noqa: S704 (our own file, no part of a record)
 
 
-def content_policy(style: str, script: str | None = None) -> str:
-    """A page's own policy: its one style and one script by their hashes, and nothing from outside."""
-    scripts = f"script-src '{_hash(script)}'; " if script is not None else ""
+def content_policy(style: str, script: str | None = None, *, loads: bool = False) -> str:
+    """A page's own policy: its one style and one script by their hashes, and nothing from outside.
+
+    `loads`: and scripts from where the page itself lies, for the data of `lazy`.
+    """
+    also = f" {lazy.SOURCE}" if loads else ""
+    scripts = f"script-src '{_hash(script)}'{also}; " if script is not None else ""
     return f"default-src 'none'; style-src '{_hash(style)}'; {scripts}base-uri 'none'; form-action 'none'"
 
 
