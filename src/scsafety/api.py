@@ -71,7 +71,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Estimate", "Finding", "Plan", "Policy", "Run", "RunResult", "Terminated", "Watch", "carry_out", "check_judge_against",
     "checkup", "compare", "estimate", "find_run", "finish", "judge_run", "load_run", "load_settings", "plan", "rehearse",
-    "resume", "run", "score", "settings_of", "train_judge", "try_item", "verify", "write_model", "write_site",
+    "resume", "run", "score", "settings_of", "train_judge", "try_item", "verify", "write_model", "build_site",
     "write_standard_evidence",
 ]  # fmt: skip
 
@@ -405,7 +405,7 @@ def write_model(folder: Path, out: Path, *, leave_out: bool = False) -> Standing
         return read_standing(store, summary, folder.name)
 
 
-def write_site(
+def build_site(
     runs: Iterable[str | Path],
     to: str | Path = "site",
     out: str | Path = DEFAULT_OUT,
@@ -421,7 +421,7 @@ def write_site(
     """
     from scsafety.report.page import PAGE
     from scsafety.report.parallel import in_parallel
-    from scsafety.report.site import refuse_namesakes, write_pages
+    from scsafety.report.site import refuse_namesakes, write_site
 
     folders = list(dict.fromkeys(find_run(run, out).absolute() for run in runs))
     refuse_namesakes(folders)
@@ -431,7 +431,7 @@ def write_site(
     for standing in in_parallel(work, folders, processes=processes):
         standings.append(standing)
         on_model(len(standings), len(folders))
-    return [*(Path(to) / folder.name / PAGE for folder in folders), *write_pages(standings, Path(to))]
+    return [*(Path(to) / folder.name / PAGE for folder in folders), *write_site(standings, Path(to))]
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):

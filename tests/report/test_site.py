@@ -16,7 +16,7 @@ from scsafety.errors import ConfigError
 from scsafety.records import JudgeCard
 from scsafety.report.chart import chart_of
 from scsafety.report.leaderboard import Standing, as_csv, as_json, ranks, read_standing, tables_of
-from scsafety.report.site import published, refuse_namesakes, render_leaderboard, render_reference, write_pages
+from scsafety.report.site import published, refuse_namesakes, render_leaderboard, render_reference, write_site
 from scsafety.report.visible import visible
 from tests.report.build import Said, built_run, pair, twin
 from tests.report.test_page import ATTACKS, Page
@@ -146,7 +146,7 @@ def test_runs_of_one_model_are_told_apart_by_their_settings(tmp_path: Path) -> N
 
 
 def test_one_run_makes_an_index_too(tmp_path: Path) -> None:
-    paths = write_pages([standing(tmp_path, "only", GOOD, refused=1)], tmp_path / "site")
+    paths = write_site([standing(tmp_path, "only", GOOD, refused=1)], tmp_path / "site")
 
     assert [path.name for path in paths] == ["index.html", "reference.html", "leaderboard.csv", "leaderboard.json"]
     page = Page(paths[0].read_text(encoding="utf-8"))

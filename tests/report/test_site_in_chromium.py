@@ -8,7 +8,7 @@ import pytest
 
 from scsafety.report.leaderboard import read_standing
 from scsafety.report.page import write_report
-from scsafety.report.site import write_pages
+from scsafety.report.site import write_site
 from tests.browser import NEEDS_CHROMIUM
 from tests.report.build import Said, built_run, pair, twin
 
@@ -45,7 +45,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         with built_run(folder / f"{name}.db", held, model=model, run=name, system=HOSTILE) as (store, summary):
             write_report(store, summary, folder / name)
             standings.append(read_standing(store, summary, name))
-    return write_pages(standings, folder)[0]
+    return write_site(standings, folder)[0]
 
 
 @pytest.fixture

@@ -267,7 +267,7 @@ def report(
             "--standard writes answers in full; leave --redact out, or write the evidence to another --out"
         )
     with counting("runs") as on_model:
-        paths = api.write_site(runs, out, runs_folder, leave_out=redact, on_model=on_model)
+        paths = api.build_site(runs, out, runs_folder, leave_out=redact, on_model=on_model)
     if standard is not None:
         for name in dict.fromkeys(runs):
             loaded = api.load_run(name, runs_folder)

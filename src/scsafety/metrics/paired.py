@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from scsafety import taxonomy
-from scsafety.metrics.interval import DRAWS, MIN_PAIRS, Interval, rao_wu_intervals
+from scsafety.metrics.interval import Interval, rao_wu_intervals
 from scsafety.metrics.score import FULL_MARK, ScoreTable, boards
 
 if TYPE_CHECKING:
@@ -81,36 +81,17 @@ def paired_differences(
     return Paired(overall, _corrected(dims), _corrected(own), POWER * error if error is not None else None)
 
 
-def overall_differences(
-    pairs: Sequence[str], sub_dimensions: Sequence[str], scores: NDArray[np.float64], *, seed: int = 0
-) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-    """Overall difference of every two runs, with its interval, and none of the tests; on a scale of -100 to 100.
-
-    scores: (n_runs, n_pairs, n_rounds) of 0 to 2, without NaN. Returns differences (n_runs, n_runs), row less column, and their
-    95% intervals (n_runs, n_runs, 2), None where a sub-dimension has too few pairs. What is drawn is drawn once for all runs:
-    a difference of totals over the same pairs is the total of the differences.
-    """
-    of_pair = scores.mean(axis=2).T * 100 / FULL_MARK
-    strata = ScoreTable(pairs, sub_dimensions, of_pair).strata()
-    weight = np.array([taxonomy.sub_dimension(name).pairs for name in strata], dtype=float)
-    shares = weight / weight.sum()
-    totals = sum(
-        (share * of_pair[rows].mean(axis=0) for share, rows in zip(shares, strata.values(), strict=True)),
-        start=np.zeros(len(scores)),
-    )
-    values = totals[:, None] - totals[None, :]
-    if not strata or min(map(len, strata.values())) < MIN_PAIRS:
-        return values, None
-    rng, drawn = np.random.default_rng(seed), np.zeros((DRAWS, len(scores)))
-    for share, rows in zip(shares, strata.values(), strict=True):
-        n = len(rows)
-        drawn += share * (rng.multinomial(n - 1, np.full(n, 1 / n), size=DRAWS) @ of_pair[rows]) / (n - 1)
-    cis = np.zeros((*values.shape, 2))
-    for k in range(len(scores)):
-        low, high = np.percentile(drawn[:, [k]] - drawn[:, k:], [2.5, 97.5], axis=0)
-        cis[k, k:] = np.stack([low, high], axis=-1)
-        cis[k:, k] = np.stack([-high, -low], axis=-1)
-    return values, cis
+def overall_difference(
+    pairs: Sequence[str],
+    sub_dimensions: Sequence[str],
+    a: NDArray[np.float64],
+    b: NDArray[np.float64],
+    *,
+    seed: int = 0,
+) -> tuple[float, Interval]:
+    """The overall difference of `paired_differences` with its interval, and none of the tests."""
+    table = ScoreTable(pairs, sub_dimensions, b - a)
+    return boards(table).overall, rao_wu_intervals(table, seed=seed).overall
 
 
 def sign_flip_p(

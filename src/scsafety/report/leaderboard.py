@@ -18,7 +18,7 @@ import numpy as np
 
 from scsafety import taxonomy
 from scsafety.judge.measured import is_weak, on_real
-from scsafety.metrics.paired import overall_differences
+from scsafety.metrics.paired import overall_difference
 from scsafety.records import Pair
 from scsafety.report.comparison import pair_means
 from scsafety.report.export import cell
@@ -146,7 +146,7 @@ def _basis(summary: Summary) -> Basis:
 def _table(basis: Basis, group: Sequence[Standing]) -> Table:
     able = [one for one in group if one.summary.complete and one.summary.overall.score is not None]
     able.sort(key=lambda one: (-(one.summary.overall.score or 0), one.page))
-    versus = _all_versus(able)
+    versus = {(i, k): _versus(able[i], able[k]) for k in range(len(able)) for i in range(k)}
     clear = {place for place, one in versus.items() if one.clear}
     rank_of = ranks(len(able), clear)
     differs = _differing([one.summary for one in group])
@@ -163,8 +163,7 @@ def _table(basis: Basis, group: Sequence[Standing]) -> Table:
         )
         for k, one in enumerate(able)
     )
-    ranked_pages = {one.page for one in able}
-    rest = [one for one in group if one.page not in ranked_pages]
+    rest = [one for one in group if one not in able]
     unranked = tuple(Row(summary=one.summary, page=one.page, differs=of[one.page]) for one in rest)
     return Table(basis=basis, ranked=ranked, unranked=unranked, versus=tuple(versus.values()))
 
@@ -181,26 +180,11 @@ def ranks(n: int, clear: set[tuple[int, int]]) -> list[int]:
     return [1 + sum(lower == k for _, lower in clear) for k in range(n)]
 
 
-def _all_versus(runs: Sequence[Standing]) -> dict[tuple[int, int], Versus]:
-    """Every run against every later one, by their places."""
-    places = [(i, k) for k in range(len(runs)) for i in range(k)]
-    if all(one.means.keys() == runs[0].means.keys() for one in runs):
-        return _versus(runs, places)
-    return {(i, k): _versus([runs[i], runs[k]], [(0, 1)])[0, 1] for i, k in places}  # each on what both have
-
-
-def _versus(runs: Sequence[Standing], places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Versus]:
-    if not places:
-        return {}
-    subs = runs[0].subs
-    common = [name for name in subs if all(name in one.means for one in runs)]
-    scores = np.array([[one.means[name] for name in common] for one in runs])
-    values, cis = overall_differences(common, [subs[name] for name in common], scores)
-
-    def interval(i: int, k: int) -> Interval:
-        return None if cis is None else (float(cis[i, k, 0]), float(cis[i, k, 1]))
-
-    return {(i, k): Versus(runs[i].page, runs[k].page, float(values[i, k]), interval(i, k)) for i, k in places}
+def _versus(a: Standing, b: Standing) -> Versus:
+    common = [name for name in a.subs if name in a.means and name in b.means]
+    matrix_a, matrix_b = (np.array([one.means[name] for name in common]) for one in (a, b))
+    value, ci = overall_difference(common, [a.subs[name] for name in common], matrix_b, matrix_a)
+    return Versus(a.page, b.page, value, ci)
 
 
 def _differing(summaries: Sequence[Summary]) -> list[dict[str, str]]:

@@ -66,7 +66,7 @@ def refuse_namesakes(folders: Iterable[Path]) -> None:
             raise ConfigError(f"{folder}: the site has a file of that name; rename the run's folder")
 
 
-def write_pages(standings: Sequence[Standing], folder: Path) -> list[Path]:
+def write_site(standings: Sequence[Standing], folder: Path) -> list[Path]:
     """Write leaderboard, its data and the reference page into `folder`; returns their paths. Raises MachineError."""
     tables = tables_of(standings)
     files = {
