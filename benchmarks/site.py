@@ -49,7 +49,7 @@ WHEN_READY = """
 const tried = () => {
   if (!document.documentElement.dataset.ready && document.querySelector("#list")) return setTimeout(tried, 1);
   ACT;
-  requestAnimationFrame(() => setTimeout(() => { window.ready = performance.now(); }));
+  requestAnimationFrame(() => setTimeout(() => { document.documentElement.dataset.after = performance.now(); }));
 };
 addEventListener("DOMContentLoaded", () => setTimeout(tried));
 """
@@ -169,8 +169,8 @@ def open_pages(site: Path) -> None:
                 page = browser.new_page()
                 page.add_init_script(WHEN_READY.replace("ACT", act))
                 page.goto((site / name).as_uri())
-                page.wait_for_function("window.ready")
-                times.append(page.evaluate("window.ready"))
+                page.wait_for_selector("html[data-after]", state="attached")
+                times.append(float(page.evaluate("document.documentElement.dataset.after")))
                 page.close()
             print(f"{name:<28} {(site / name).stat().st_size / 1e3:>6.0f} kB, interactive in {sorted(times)[2]:.0f} ms")
         browser.close()

@@ -391,7 +391,7 @@ def _shown(stored: StoredTurn, judged: StoredVerdict | None, said: Sequence[tupl
     turn, reply = stored.turn, stored.turn.reply
     verdict = judged.verdict if judged else None
     members = read_members(verdict.raw) if verdict and verdict.raw else None
-    of_members = [(one.judge.partition("@")[0], _result(one)) for one in members.members] if members else []
+    of_members = [(one.judge.rpartition("@")[0], _result(one)) for one in members.members] if members else []
     return ShownTurn(
         round=turn.round or turn.seq,
         question=turn.messages[-1].content if turn.messages else "",

@@ -239,6 +239,7 @@
     let search = 0; // the number of the latest one; an older one stops
 
     const count = (searching = false) => {
+      list.setAttribute("aria-busy", String(searching));
       of("shown-count").textContent = String(matches.length);
       of("none-shown").hidden = matches.length > 0 || searching;
       pager.hidden = matches.length <= PAGE;
@@ -357,6 +358,7 @@
       if (control.type === "search") {
         control.addEventListener("input", () => {
           clearTimeout(waiting);
+          list.setAttribute("aria-busy", "true");
           waiting = setTimeout(apply, SEARCH_DELAY_MS);
         });
       } else {
