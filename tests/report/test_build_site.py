@@ -21,7 +21,9 @@ from tests.report.build import JUDGE, Said, built_run, pair, twin
 if TYPE_CHECKING:
     from pathlib import Path
 
-SCORES = (2, 0, 1)
+    from scsafety.records import Score
+
+SCORES: tuple[Score, ...] = (2, 0, 1)
 MANY = 60
 
 

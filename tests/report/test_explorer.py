@@ -137,7 +137,7 @@ def test_judges_that_differ_are_flagged_and_named(tmp_path: Path) -> None:
         store.flush()
         first, second = read_dialogues(store, summary)
         assert (first.split, second.split) == (True, False)
-        assert first.turns[0].others == (("human/li", "0"),)
+        assert first.turns[0].others == (("human", "0"),), "who it was stays in the store"
 
     held = [(pair("psychology", 3), [Said(score=1), Said(score=1)])]
     panel = JudgeCard(judge_id="panel:offline,offline-fast,x/c", model="panel")

@@ -18,6 +18,7 @@ from scsafety import taxonomy
 from scsafety.files import write_whole
 from scsafety.judge.combined import read_members
 from scsafety.judge.measured import is_weak, on_real
+from scsafety.judge.people import PREFIX
 from scsafety.metrics.interval import MIN_PAIRS, MIN_PAIRS_OF_ONE
 from scsafety.records import BenignLabel, DialogueKey, Item, Pair, Score, Side, Twin
 from scsafety.report.html import content_policy, environment, source
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 PAGE = "index.html"
 CUT = "length"  # the finish reason of an answer that ended at the token limit
+HUMAN = PREFIX.rstrip("/")
 N_WEAKEST = 3
 ITEMS_AT_ONCE = 100
 MAX_DIALOGUES = 6_000  # on one page; twice the built-in bank
@@ -241,16 +243,17 @@ def _of_items(store: Store, summary: Summary, order: Sequence[tuple[bool, int, s
     others = [card for card, _ in store.judges() if card.key != primary]
     for start in range(0, len(order), ITEMS_AT_ONCE):
         ids = [item_id for *_, item_id in order[start : start + ITEMS_AT_ONCE]]
-        held: dict[str, defaultdict[DialogueKey, list[StoredTurn]]] = {name: defaultdict(list) for name in ids}
+        held: dict[str, defaultdict[DialogueKey, list[StoredTurn]]] = {item_id: defaultdict(list) for item_id in ids}
         for stored in store.turns(*ids):
             held[stored.key.item_id][stored.key].append(stored)
         verdicts = {(one.key, one.seq): one for one in store.verdicts(primary, *ids)}
         said: defaultdict[tuple[DialogueKey, int], list[tuple[str, str]]] = defaultdict(list)
         for card in others:
+            name = HUMAN if card.judge_id.startswith(PREFIX) else card.judge_id  # people's names stay in the store
             for one in store.verdicts(card.key, *ids):
-                said[one.key, one.seq].append((card.judge_id, _result(one.verdict)))
-        for name in ids:
-            yield list(_dialogues_of(summary, store.item(name), held[name], verdicts, said))
+                said[one.key, one.seq].append((name, _result(one.verdict)))
+        for item_id in ids:
+            yield list(_dialogues_of(summary, store.item(item_id), held[item_id], verdicts, said))
 
 
 def _dialogues_of(
