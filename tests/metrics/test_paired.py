@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from scsafety.metrics.paired import holm, paired_differences, sign_flip_p
+from scsafety.metrics.paired import holm, overall_difference, paired_differences, sign_flip_p
 from scsafety.metrics.score import ScoreTable, boards
 
 if TYPE_CHECKING:
@@ -107,3 +107,20 @@ def test_holm_never_lowers_a_p_and_keeps_their_order() -> None:
 
     assert corrected == pytest.approx({"a": 0.004, "b": 0.06, "c": 0.08, "d": 0.9})
     assert list(corrected) == list(raw)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.5])
+def test_the_interval_of_a_difference_lies_around_it_whichever_run_comes_first(shift: float) -> None:
+    pairs, subs, a, b = runs(np.random.default_rng(7), 40, shift)
+
+    found = paired_differences(pairs, subs, a, b, permutations=100).overall
+    value, ci = overall_difference(pairs, subs, a, b)
+    back, ci_back = overall_difference(pairs, subs, b, a)
+
+    assert (value, ci) == (found.value, found.ci95)
+    assert ci is not None
+    assert ci_back is not None
+    assert ci[0] < value < ci[1]
+    assert back == pytest.approx(-value)
+    assert (-ci_back[1], -ci_back[0]) == pytest.approx(ci, abs=1.0)
+    assert (ci[0] > 0) == (shift > 0)

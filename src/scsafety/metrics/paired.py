@@ -81,6 +81,19 @@ def paired_differences(
     return Paired(overall, _corrected(dims), _corrected(own), POWER * error if error is not None else None)
 
 
+def overall_difference(
+    pairs: Sequence[str],
+    sub_dimensions: Sequence[str],
+    a: NDArray[np.float64],
+    b: NDArray[np.float64],
+    *,
+    seed: int = 0,
+) -> tuple[float, Interval]:
+    """The overall difference of `paired_differences` with its interval, and none of the tests."""
+    table = ScoreTable(pairs, sub_dimensions, b - a)
+    return boards(table).overall, rao_wu_intervals(table, seed=seed).overall
+
+
 def sign_flip_p(
     differences: NDArray[np.float64],
     shares: NDArray[np.float64],

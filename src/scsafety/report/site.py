@@ -13,15 +13,8 @@ import msgspec
 from scsafety import taxonomy
 from scsafety.errors import ConfigError
 from scsafety.files import write_whole
-from scsafety.judge.measured import WEAK_KAPPA
-from scsafety.metrics.agreement import MIN_CLUSTERS
-from scsafety.metrics.corrected import MIN_LABELLED
-from scsafety.metrics.interval import DRAWS, MIN_PAIRS, MIN_PAIRS_OF_ONE
-from scsafety.metrics.paired import PERMUTATIONS, POWER
-from scsafety.report import side_by_side
 from scsafety.report.chart import chart_of
 from scsafety.report.html import content_policy, environment, source
-from scsafety.report.lazy import json_text
 from scsafety.report.leaderboard import RULE, RULE_EN, as_csv, as_json, tables_of, unlike
 from scsafety.report.page import SETTINGS_ZH
 
@@ -32,7 +25,6 @@ if TYPE_CHECKING:
     from scsafety.report.leaderboard import Standing, Table
 
 INDEX, REFERENCE, CSV, JSON = "index.html", "reference.html", "leaderboard.csv", "leaderboard.json"
-COMPARE, METHOD = "compare.html", "method.html"
 BASIS = {
     "bank_hash": ("题库", "bank"),
     "judge_key": ("评分者", "judge"),
@@ -70,26 +62,22 @@ def refuse_namesakes(folders: Iterable[Path]) -> None:
             raise ConfigError(
                 f"{other} and {folder}: two runs of one name would share a page; rename one folder, or give them two --out"
             )
-        if folder.name in (INDEX, REFERENCE, CSV, JSON, COMPARE, METHOD, side_by_side.FOLDER):
+        if folder.name in (INDEX, REFERENCE, CSV, JSON):
             raise ConfigError(f"{folder}: the site has a file of that name; rename the run's folder")
 
 
 def write_site(standings: Sequence[Standing], folder: Path) -> list[Path]:
     """Write leaderboard, its data and the reference page into `folder`; returns their paths. Raises MachineError."""
     tables = tables_of(standings)
-    compare, beside = render_compare(tables)
     files = {
         INDEX: render_leaderboard(tables).encode(),
         REFERENCE: render_reference(published()).encode(),
         CSV: as_csv(tables),
         JSON: as_json(tables),
-        COMPARE: compare.encode(),
-        METHOD: render_method().encode(),
-        **beside,
     }
     for name, data in files.items():
         write_whole(folder / name, data)
-    return [folder / name for name in files if name not in beside]
+    return [folder / name for name in files]
 
 
 def render_leaderboard(tables: Sequence[Table]) -> str:
@@ -109,34 +97,9 @@ def render_reference(facts: Published) -> str:
     return _render("reference.html.j2", facts=facts)
 
 
-def render_compare(tables: Sequence[Table]) -> tuple[str, dict[str, bytes]]:
-    """The page of comparisons, and the files that it loads when they are asked for, by their path."""
-    data, files = side_by_side.page_data(tables)
-    n_comparisons = sum(len(table.versus) for table in tables)
-    return _render("compare.html.j2", "compare", data=json_text(data), n_comparisons=n_comparisons), files
-
-
-def render_method() -> str:
-    return _render(
-        "method.html.j2",
-        subs=taxonomy.sub_dimensions(),
-        draws=DRAWS,
-        min_pairs=MIN_PAIRS,
-        min_pairs_of_one=MIN_PAIRS_OF_ONE,
-        permutations=PERMUTATIONS,
-        power=POWER,
-        weak_kappa=WEAK_KAPPA,
-        min_clusters=MIN_CLUSTERS,
-        min_labelled=MIN_LABELLED,
-    )
-
-
-def _render(template: str, own: str | None = None, **values: object) -> str:
-    """`own`: the name of a style and a script of this page alone, which may load its data from beside it."""
+def _render(template: str, **values: object) -> str:
     style = source("page.css") + source("site.css")
     script = source("site.js")
-    if own is not None:
-        style, script = style + source(f"{own}.css"), script + source(f"{own}.js")
     return (
         environment()
         .get_template(template)
@@ -144,7 +107,7 @@ def _render(template: str, own: str | None = None, **values: object) -> str:
             **values,
             style=style,
             script=script,
-            policy=content_policy(style, script, loads=own is not None),
+            policy=content_policy(style, script),
             dimensions=taxonomy.dimensions(),
         )
     )
