@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,15 +70,18 @@ if TYPE_CHECKING:
     from scsafety.judge.training import Recipe, TrainProgress
     from scsafety.metrics.score import Board
     from scsafety.report.comparison import Comparison
+    from scsafety.report.leaderboard import Standing
     from scsafety.targets.models import PullProgress
 
 __all__ = [
-    "Estimate", "Finding", "Plan", "Policy", "Run", "RunResult", "Terminated", "Watch", "carry_out", "check_judge_against",
-    "checkup", "compare", "estimate", "find_run", "finish", "judge_run", "load_run", "load_settings", "plan", "plan_suite",
-    "rehearse", "resume", "run", "score", "settings_of", "train_judge", "try_item", "verify", "write_standard_evidence",
+    "Estimate", "Finding", "Plan", "Policy", "Run", "RunResult", "Terminated", "Watch", "build_site", "carry_out",
+    "check_judge_against", "checkup", "compare", "estimate", "find_run", "finish", "judge_run", "load_run", "load_settings",
+    "plan", "plan_suite", "rehearse", "resume", "run", "score", "settings_of", "train_judge", "try_item", "verify",
+    "write_model", "write_standard_evidence",
 ]  # fmt: skip
 
 DB_NAME = "run.db"
+SUMMARY = "summary.json"
 DEFAULT_OUT = "runs"
 SLUG_CHARS = 60
 
@@ -444,18 +448,88 @@ def finish(store: Store, folder: Path) -> RunResult:
     """Write `summary.json` and `report/index.html` from what the store holds; where both are of just this, they stay."""
     from scsafety.report.page import PAGE, write_report
 
-    measured, path, page = known_cards(checks_dir()), folder / "summary.json", folder / "report" / PAGE
-    basis = msgspec.json.encode((version("scsafety"), store.state(), measured, load_prices()), order="sorted")
-    if path.is_file() and page.is_file():
-        written = path.read_bytes()
-        if store.meta("reported") == hashlib.sha256(basis + written).hexdigest():
-            return RunResult(folder=folder, summary=msgspec.json.decode(written, type=Summary), report=page)
+    path, page = folder / SUMMARY, folder / "report" / PAGE
+    if page.is_file() and (kept := _kept_summary(store, folder)) is not None:
+        return RunResult(folder=folder, summary=kept, report=page)
     summary = _summary(store, settings_of(store), folder)
     written = msgspec.json.format(msgspec.json.encode(summary), indent=2)
     write_whole(path, written)
     write_report(store, summary, page.parent)
-    store.set_meta("reported", hashlib.sha256(basis + written).hexdigest())
+    store.set_meta("reported", _mark(store, written))
     return RunResult(folder=folder, summary=summary, report=page)
+
+
+def _kept_summary(store: Store, folder: Path) -> Summary | None:
+    """`summary.json`, where it is of just what the store holds."""
+    try:
+        written = (folder / SUMMARY).read_bytes()
+        if store.meta("reported") != _mark(store, written):
+            return None
+        return msgspec.structs.replace(msgspec.json.decode(written, type=Summary), run=folder.name)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def _mark(store: Store, written: bytes) -> str:
+    """Of a summary as it was written and all that it rests on, the shape of a summary included."""
+    rests_on = (version("scsafety"), Summary.__struct_fields__, store.state(), known_cards(checks_dir()), load_prices())
+    return hashlib.sha256(msgspec.json.encode(rests_on, order="sorted") + written).hexdigest()
+
+
+def write_model(folder: Path, out: Path, *, leave_out: bool = False) -> Standing | None:
+    """A run's pages in a site, `OUT/<run>/index.html` and `transcripts.html`; returns what the leaderboard needs of it, None of a
+    suite's run: its page stands alone.
+
+    Raises StoreError and MachineError.
+    """
+    from scsafety.report.explorer import TRANSCRIPTS, write_explorer
+    from scsafety.report.leaderboard import read_standing
+    from scsafety.report.page import PAGE, render_model, write_report
+
+    with Store.open(folder / DB_NAME) as store:
+        summary = _kept_summary(store, folder) or _summary(store, settings_of(store), folder)
+        if summary.suite is not None:
+            write_report(store, summary, out / folder.name)
+            return None
+        write_explorer(store, summary, out / folder.name, leave_out=leave_out)
+        write_whole(out / folder.name / PAGE, render_model(summary, TRANSCRIPTS).encode())
+        return read_standing(store, summary, folder.name)
+
+
+def build_site(
+    runs: Iterable[str | Path],
+    to: str | Path = "site",
+    out: str | Path = DEFAULT_OUT,
+    *,
+    leave_out: bool = False,
+    charts: bool = False,
+    processes: int | None = None,
+    on_model: Callable[[int, int], object] = lambda *_: None,
+) -> list[Path]:
+    """The pages of each run and a leaderboard of them all: `scsafety report`. Returns the paths of the first pages.
+
+    leave_out: without the texts that carry a risk. charts: as files beside them. on_model: told how many of how many runs are
+    written. Raises ConfigError, StoreError and MachineError.
+    """
+    from scsafety.report import figures
+    from scsafety.report.page import PAGE
+    from scsafety.report.parallel import in_parallel
+    from scsafety.report.site import refuse_namesakes, write_site
+
+    if charts:
+        figures.chinese_font()  # what is missing is said before the pages are written
+    folders = list(dict.fromkeys(find_run(run, out).absolute() for run in runs))
+    refuse_namesakes(folders)
+    standings: list[Standing] = []
+    on_model(0, len(folders))
+    work = partial(write_model, out=Path(to), leave_out=leave_out)
+    for n_written, standing in enumerate(in_parallel(work, folders, processes=processes), start=1):
+        standings += [standing] if standing is not None else []
+        on_model(n_written, len(folders))
+    paths = [*(Path(to) / folder.name / PAGE for folder in folders), *write_site(standings, Path(to))]
+    if charts:
+        paths += figures.write_charts({one.page: one.summary for one in standings}, Path(to) / figures.FOLDER)
+    return paths
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -505,7 +579,7 @@ def verify(run: str | Path, out: str | Path = DEFAULT_OUT) -> list[str]:
 
     loaded = load_run(run, out)
     with loaded.open() as store:
-        return verify_run(store, loaded.summary, loaded.folder / "summary.json")
+        return verify_run(store, loaded.summary, loaded.folder / SUMMARY)
 
 
 def compare(run_a: str | Path, run_b: str | Path, out: str | Path = DEFAULT_OUT, *, seed: int = 0) -> Comparison:

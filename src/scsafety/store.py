@@ -385,16 +385,19 @@ class Store:
         rows = self._rows("SELECT item_id, epoch, strategy, attempt FROM dialogue WHERE status IN ('done', 'skipped')")
         return {DialogueKey(*row) for row in rows}
 
-    def turns(self, item_id: str | None = None, *, unfinished: bool = False) -> Iterator[StoredTurn]:
-        """Kept turns, errors included, dialogue by dialogue. unfinished: only of dialogues that have something left to ask."""
-        where = "AND d.item_id = ? " if item_id else ""
+    def turns(self, *item_ids: str, unfinished: bool = False) -> Iterator[StoredTurn]:
+        """Kept turns, errors included, dialogue by dialogue; of these items, or of all where none is named.
+
+        unfinished: only of dialogues that have something left to ask.
+        """
+        where = AMONG if item_ids else ""
         where += "AND d.status NOT IN ('done', 'skipped')" if unfinished else ""
         rows = self._stream(
             "SELECT d.item_id, d.epoch, d.strategy, d.attempt, e.seq, e.round, e.messages, e.answer, e.reasoning, "
             "e.finish_reason, e.blocked, e.latency_s, e.prompt_tokens, e.completion_tokens, e.attempts, e.error, e.created_at "
             "FROM exchange e JOIN dialogue d USING (dialogue_id) JOIN item i USING (item_id) "
             f"WHERE e.kept {where} ORDER BY i.position, d.epoch, d.strategy, d.attempt, e.seq",
-            *([item_id] if item_id else []),
+            *([_json(item_ids)] if item_ids else []),
         )
         return (_turn(row) for row in rows)
 
@@ -423,14 +426,14 @@ class Store:
                 return stored.turn
         raise KeyError(key, seq)
 
-    def verdicts(self, judge_key: str, item_id: str | None = None) -> Iterator[StoredVerdict]:
-        """The last verdict of this judge on each kept turn, unjudged ones included."""
+    def verdicts(self, judge_key: str, *item_ids: str) -> Iterator[StoredVerdict]:
+        """The last verdict of this judge on each kept turn, unjudged ones included; of these items, or of all."""
         rows = self._stream(
             "SELECT d.item_id, d.epoch, d.strategy, d.attempt, e.seq, e.round, v.score, v.label, v.reason, v.confidence, "
             "v.error, v.raw, v.repeat, v.created_at FROM last_verdict v JOIN exchange e USING (exchange_id) "
-            f"JOIN dialogue d USING (dialogue_id) WHERE e.kept AND v.judge_key = ? {'AND d.item_id = ?' if item_id else ''}",
+            f"JOIN dialogue d USING (dialogue_id) WHERE e.kept AND v.judge_key = ? {AMONG if item_ids else ''}",
             judge_key,
-            *([item_id] if item_id else []),
+            *([_json(item_ids)] if item_ids else []),
         )
         return (_verdict(row) for row in rows)
 
@@ -533,6 +536,7 @@ class Store:
 
 
 ITEM_TYPES: dict[str, type[Item]] = {"pair": Pair, "benign": Twin, "suite": SuiteItem}
+AMONG = "AND d.item_id IN (SELECT value FROM json_each(?)) "
 DIALOGUE_ID = "(SELECT dialogue_id FROM dialogue WHERE item_id = ? AND epoch = ? AND strategy = ? AND attempt = ?)"
 
 

@@ -14,7 +14,7 @@ from tests.bank.records import pair, twin
 
 PAIR, TWIN = pair(question="问题", follow_up="追问"), twin(question="无害的问题")
 OF_SUITE = SuiteItem(id="own-1", suite="own", category="c", prompts=("先分析", "再说一个词"))
-ASKED = {"fixed": [PAIR, TWIN], "suite": [OF_SUITE]}
+ASKED: dict[str, list[Item]] = {"fixed": [PAIR, TWIN], "suite": [OF_SUITE]}
 
 
 def answered(n: int) -> Turn:

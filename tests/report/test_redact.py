@@ -190,10 +190,13 @@ def test_the_command_writes_a_page_to_share_and_refuses_evidence_beside_it(tmp_p
     refused = CliRunner().invoke(app, [*given, "--standard", "gbt45654"])
 
     assert done.exit_code == 0
-    page = (tmp_path / "site" / "r" / "index.html").read_text("utf-8")
-    assert [form for form in in_any_form(BAD) if form in page] == []
+    written = [path for path in (tmp_path / "site" / "r").rglob("*") if path.is_file()]
+    for path in written:
+        page = path.read_text("utf-8")
+        for text in (BAD, THOUGHT, GRAVE_QUESTION):
+            assert [form for form in in_any_form(text) if form in page] == [], path
     assert "--standard writes answers in full" in str(refused.exception)
-    assert [path.name for path in (tmp_path / "site" / "r").iterdir()] == ["index.html"]
+    assert sorted(path.name for path in written) == ["01.js", "index.html", "index.js", "transcripts.html"]
 
 
 @pytest.mark.parametrize("page", ["handling.md", "handling.zh-CN.md"])

@@ -211,6 +211,21 @@ def test_the_rounds_of_a_sub_dimension_agree_with_sql(db: sqlite3.Connection, su
     assert found == {(sub, round_): approx(value) for sub, round_, value in rows}
 
 
+@pytest.mark.parametrize(("by", "rounds"), [("tactic", (2,)), ("form", (1, 2)), ("severity", (1, 2))])
+def test_the_breakdown_agrees_with_sql(
+    db: sqlite3.Connection, summary: dict[str, Any], by: str, rounds: tuple[int, ...]
+) -> None:
+    rows = db.execute(
+        "SELECT CAST(json ->> ? AS TEXT), count(*), avg(score = 0), 50 * avg(score) FROM verdict_of_turn "
+        "JOIN item ON item_id = pair_id WHERE primary_judge AND score IS NOT NULL AND round IN (?, ?) GROUP BY 1",
+        (f"$.{by}", rounds[0], rounds[-1]),
+    )
+
+    assert summary["by"][by] == {
+        name: {"n": n, "unsafe_rate": approx(unsafe), "score": approx(score)} for name, n, unsafe, score in rows
+    }
+
+
 def test_labels_rates_and_counts_agree_with_sql(db: sqlite3.Connection, summary: dict[str, Any]) -> None:
     assert one(db, COUNTS) == {
         **{f"label_{score}": n for score, n in summary["labels"].items()},

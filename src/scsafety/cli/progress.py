@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.live import Live
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.text import Text
 
 if TYPE_CHECKING:
@@ -102,6 +110,25 @@ def training() -> Iterator[Callable[[TrainProgress], None]]:
         if not console.is_terminal and (now.done == now.total or time.monotonic() - said > LINE_EVERY_S):
             said = time.monotonic()
             console.print(f"{text} · {now.done}/{now.total}", markup=False, highlight=False)
+
+    with bars:
+        yield step
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar of how many are done of how many; where there is no terminal a line now and then."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bars = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+    task, said = bars.add_task(what), time.monotonic()
+
+    def step(done: int, total: int) -> None:
+        nonlocal said
+        bars.update(task, completed=done, total=total)
+        if not console.is_terminal and time.monotonic() - said > LINE_EVERY_S:
+            said = time.monotonic()
+            console.print(f"{done}/{total} {what}", markup=False, highlight=False)
 
     with bars:
         yield step

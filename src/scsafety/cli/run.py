@@ -275,39 +275,25 @@ def report(
         bool, typer.Option("--charts", help="Add OUT/charts: SVG, PNG and CSV of each chart; needs scsafety[charts].")
     ] = False,
 ) -> None:
-    """Write the HTML report of each run to OUT/<run>/index.html, with a leaderboard of them all in OUT/index.html.
+    """Write a site: OUT/index.html, a leaderboard, and of each run OUT/<run>/index.html, beside it transcripts.html.
 
     With --standard the evidence stands beside each report.
     """
     from scsafety import api
-    from scsafety.report.figures import FOLDER as CHARTS
-    from scsafety.report.figures import chinese_font, write_charts
-    from scsafety.report.leaderboard import read_standing
-    from scsafety.report.page import write_report
-    from scsafety.report.site import refuse_namesakes, write_site
+    from scsafety.cli.progress import counting
 
     if redact and standard is not None:
         raise ConfigError(
             "--standard writes answers in full; leave --redact out, or write the evidence to another --out"
         )
-    folders = list(dict.fromkeys(api.find_run(name, runs_folder).absolute() for name in runs))
-    refuse_namesakes(folders)
-    if charts:
-        chinese_font()  # what is missing is said before the pages are written
-    standings = []
-    for folder in folders:
-        loaded = api.load_run(folder)
-        with loaded.open() as store:
-            typer.echo(f"wrote {write_report(store, loaded.summary, out / loaded.folder.name, leave_out=redact)}")
-            standings.append(read_standing(store, loaded.summary, loaded.folder.name))
-        if standard is not None:
-            for path in api.write_standard_evidence(loaded, standard, out / loaded.folder.name, seed=seed):
-                typer.echo(f"wrote {path}")
-    for path in write_site(standings, out):
+    with counting("runs") as on_model:
+        paths = api.build_site(runs, out, runs_folder, leave_out=redact, charts=charts, on_model=on_model)
+    if standard is not None:
+        for name in dict.fromkeys(runs):
+            loaded = api.load_run(name, runs_folder)
+            paths += api.write_standard_evidence(loaded, standard, out / loaded.folder.absolute().name, seed=seed)
+    for path in paths:
         typer.echo(f"wrote {path}")
-    if charts:
-        for path in write_charts({one.page: one.summary for one in standings}, out / CHARTS):
-            typer.echo(f"wrote {path}")
 
 
 def export(

@@ -9,30 +9,38 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 
 from scsafety import taxonomy
 from scsafety.files import write_whole
+from scsafety.judge.combined import read_members
 from scsafety.judge.measured import is_weak, on_real
+from scsafety.judge.people import PREFIX
 from scsafety.metrics.interval import MIN_PAIRS, MIN_PAIRS_OF_ONE
 from scsafety.records import DialogueKey, Item, Pair, Score, Side, SuiteItem, Twin
 from scsafety.report.html import content_policy, environment, source
 from scsafety.report.lines import ROLES, Both, endpoint_lines, epochs_line
 from scsafety.report.redact import Text, in_english, redact, risky
 from scsafety.report.summary import N_ROUNDS, ScoreOf, Summary
+from scsafety.report.tables import breakdowns, card_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from scsafety.judge.combined import Said
+    from scsafety.records import Verdict
     from scsafety.store import Store, StoredTurn, StoredVerdict
     from scsafety.taxonomy import Dimension, SubDimension
 
 PAGE = "index.html"
 CUT = "length"  # the finish reason of an answer that ended at the token limit
+HUMAN = PREFIX.rstrip("/")
 N_WEAKEST = 3
+ITEMS_AT_ONCE = 100
 MAX_DIALOGUES = 6_000  # on one page; twice the built-in bank
 
 # Everything that can be said of an answer
@@ -98,6 +106,7 @@ class ShownTurn(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     confidence: float | None = None  # 0 to 1
     judge_error: str | None = None  # why there is no verdict
+    others: tuple[tuple[str, str], ...] = ()  # id and result of other judges, and of a combined judge's members
 
     @property
     def result(self) -> str:
@@ -146,8 +155,35 @@ class Dialogue(msgspec.Struct, frozen=True, kw_only=True):
         return self.results.get(1) in ("1", "2") and self.results.get(2) == "0"
 
     @property
+    def split(self) -> bool:
+        """Whether two who judged one of its answers differ."""
+        return any(
+            len({turn.result, *(result for _, result in turn.others)} - {"unjudged", "unanswered"}) > 1
+            for turn in self.turns
+        )
+
+    @property
     def sides(self) -> tuple[str, ...]:
         return tuple(sorted({turn.blocked for turn in self.turns if turn.blocked}))
+
+
+class Countable(Protocol):
+    """What the filters of a page count by."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def sub_dimension(self) -> str: ...
+    @property
+    def tactic(self) -> str | None: ...
+    @property
+    def results(self) -> Mapping[int, str]: ...
+    @property
+    def cave(self) -> bool: ...
+    @property
+    def split(self) -> bool: ...
+    @property
+    def sides(self) -> tuple[str, ...]: ...
 
 
 class SubRow(msgspec.Struct, frozen=True):
@@ -189,35 +225,77 @@ def read_dialogues(store: Store, summary: Summary, *, limit: int = MAX_DIALOGUES
 
     Of more than `limit` those with a risk come first, then as many others as there is room for.
     """
-    place = {sub.id: k for k, sub in enumerate(taxonomy.sub_dimensions())}
-    order = sorted((item.kind != "pair", place[item.sub_dimension], item.id) for item in store.items())
-    epochs = summary.settings.epochs
+    order, epochs = _order(store), summary.settings.epochs
     if len(order) * epochs > limit:
         risky = {one.key.item_id for one in store.verdicts(summary.judge.key) if one.verdict.score == 0}
         order = sorted(sorted(order, key=lambda row: row[2] not in risky)[: limit // epochs])
-    return [dialogue for *_, item_id in order for dialogue in _dialogues_of(store, summary, store.item(item_id))]
+    return list(chain.from_iterable(_of_items(store, summary, order)))
 
 
-def _dialogues_of(store: Store, summary: Summary, item: Item) -> Iterator[Dialogue]:
-    held: defaultdict[DialogueKey, list[StoredTurn]] = defaultdict(list)
-    for stored in store.turns(item.id):
-        held[stored.key].append(stored)
-    verdicts = {(verdict.key, verdict.seq): verdict for verdict in store.verdicts(summary.judge.key, item.id)}
+def stream_dialogues(store: Store, summary: Summary) -> Iterator[list[Dialogue]]:
+    """All of them in the same order, each item's together; no more than a few items are held at once."""
+    return _of_items(store, summary, _order(store))
+
+
+def _order(store: Store) -> list[tuple[bool, int, str]]:
+    place = {sub.id: k for k, sub in enumerate(taxonomy.sub_dimensions())}
+    return sorted((item.kind != "pair", place[item.sub_dimension], item.id) for item in store.items())
+
+
+def _of_items(store: Store, summary: Summary, order: Sequence[tuple[bool, int, str]]) -> Iterator[list[Dialogue]]:
+    primary = summary.judge.key
+    others = [card for card, _ in store.judges() if card.key != primary]
+    for start in range(0, len(order), ITEMS_AT_ONCE):
+        ids = [item_id for *_, item_id in order[start : start + ITEMS_AT_ONCE]]
+        held: dict[str, defaultdict[DialogueKey, list[StoredTurn]]] = {item_id: defaultdict(list) for item_id in ids}
+        for stored in store.turns(*ids):
+            held[stored.key.item_id][stored.key].append(stored)
+        verdicts = {(one.key, one.seq): one for one in store.verdicts(primary, *ids)}
+        said: defaultdict[tuple[DialogueKey, int], list[tuple[str, str]]] = defaultdict(list)
+        for card in others:
+            name = HUMAN if card.judge_id.startswith(PREFIX) else card.judge_id  # people's names stay in the store
+            for one in store.verdicts(card.key, *ids):
+                said[one.key, one.seq].append((name, _result(one.verdict)))
+        for item_id in ids:
+            yield list(_dialogues_of(summary, store.item(item_id), held[item_id], verdicts, said))
+
+
+def _dialogues_of(
+    summary: Summary,
+    item: Item,
+    held: defaultdict[DialogueKey, list[StoredTurn]],
+    verdicts: Mapping[tuple[DialogueKey, int], StoredVerdict],
+    said: Mapping[tuple[DialogueKey, int], Sequence[tuple[str, str]]],
+) -> Iterator[Dialogue]:
     for epoch in range(1, summary.settings.epochs + 1):
         if not any(key.epoch == epoch for key in held):
             held[DialogueKey(item.id, epoch, summary.settings.strategy)] = []
-    return (_dialogue(item, key, held[key], verdicts) for key in sorted(held))
+    return (_dialogue(item, key, held[key], verdicts, said) for key in sorted(held))
 
 
 def render_page(summary: Summary, dialogues: Sequence[Dialogue], *, leave_out: bool = False) -> str:
     """The whole page as text. Pure: the same records give the same page."""
     if leave_out:
-        dialogues = list(_without_risky(dialogues, summary.judge.id))
-    style, script = source("page.css"), source("lang.js") + source("page.js")
+        dialogues = list(without_risky(dialogues, summary.judge.id))
+    return _render(
+        summary, dialogues, leave_out=leave_out, transcripts=None, script=source("lang.js") + source("page.js")
+    )
+
+
+def render_model(summary: Summary, transcripts: str) -> str:
+    """The page of a run in a site: all but the dialogues, which stand at `transcripts`, a page beside it."""
+    return _render(summary, (), leave_out=False, transcripts=transcripts, script=source("model.js") + source("lang.js"))
+
+
+def _render(
+    summary: Summary, dialogues: Sequence[Dialogue], *, leave_out: bool, transcripts: str | None, script: str
+) -> str:
+    style = source("page.css") + source("model.css")
     answered = summary.bank.pairs * N_ROUNDS * summary.settings.epochs - summary.unanswered
     values = {
         "summary": summary,
         "dialogues": dialogues,
+        "transcripts": transcripts,
         "leave_out": leave_out,
         "in_english": in_english,
         "risky": partial(risky, judge_id=summary.judge.id),
@@ -230,13 +308,15 @@ def render_page(summary: Summary, dialogues: Sequence[Dialogue], *, leave_out: b
         "boards": _board_rows(summary),
         "groups": list(_dimension_rows(summary)),
         "weakest": _weakest(summary),
-        "counts": _counts(dialogues),
+        "counts": counts_of(dialogues),
         "agreement": dict(_agreement(summary.judge.agreement or {})),
         "judge_is_weak": is_weak(summary.judge.agreement or {}),
         "roles": ROLES,
         "epochs_line": epochs_line(summary.epochs),
         "endpoints": [(of, list(endpoint_lines(of))) for of in summary.endpoints],
         "settings": list(_settings(msgspec.to_builtins(summary.settings))),
+        "breakdowns": breakdowns(summary),
+        "card": card_rows(summary.judge.agreement or {}),
         "min_pairs": MIN_PAIRS,
         "min_pairs_of_one": MIN_PAIRS_OF_ONE,
         "results": RESULTS,
@@ -265,7 +345,7 @@ def render_suite_page(summary: Summary) -> str:
     )
 
 
-def _without_risky(dialogues: Sequence[Dialogue], judge_id: str) -> Iterator[Dialogue]:
+def without_risky(dialogues: Sequence[Dialogue], judge_id: str) -> Iterator[Dialogue]:
     """The same dialogues without the texts that carry a risk; all of an item's are seen together."""
     of_item: defaultdict[str, list[Dialogue]] = defaultdict(list)
     for dialogue in dialogues:
@@ -299,8 +379,10 @@ def _dialogue(
     key: DialogueKey,
     stored: Sequence[StoredTurn],
     verdicts: Mapping[tuple[DialogueKey, int], StoredVerdict],
+    said: Mapping[tuple[DialogueKey, int], Sequence[tuple[str, str]]],
 ) -> Dialogue:
-    turns = [_shown(one, verdicts.get((key, one.turn.seq))) for one in stored]
+    places = [(key, one.turn.seq) for one in stored]
+    turns = [_shown(one, verdicts.get(place), said.get(place, ())) for one, place in zip(stored, places, strict=True)]
     asked = {turn.round for turn in turns}
     # only the item's own texts are known beforehand; what an adaptive strategy would have asked is not
     planned = [item.question, item.follow_up] if isinstance(item, Pair) else [item.question]
@@ -334,9 +416,11 @@ def _dialogue(
     )
 
 
-def _shown(stored: StoredTurn, judged: StoredVerdict | None) -> ShownTurn:
+def _shown(stored: StoredTurn, judged: StoredVerdict | None, said: Sequence[tuple[str, str]]) -> ShownTurn:
     turn, reply = stored.turn, stored.turn.reply
     verdict = judged.verdict if judged else None
+    members = read_members(verdict.raw) if verdict and verdict.raw else None
+    of_members = [(one.judge.rpartition("@")[0], _result(one)) for one in members.members] if members else []
     return ShownTurn(
         round=turn.round or turn.seq,
         question=turn.messages[-1].content if turn.messages else "",
@@ -351,7 +435,13 @@ def _shown(stored: StoredTurn, judged: StoredVerdict | None) -> ShownTurn:
         reason=verdict.reason if verdict else "",
         confidence=verdict.confidence if verdict else None,
         judge_error=verdict.error if verdict else None,
+        others=(*of_members, *said),
     )
+
+
+def _result(said: Verdict | Said) -> str:
+    """A key of RESULTS."""
+    return str(said.score) if said.score is not None else said.label or "unjudged"
 
 
 # From the summary to the page's tables
@@ -392,7 +482,7 @@ def _weakest(summary: Summary) -> list[tuple[SubDimension, ScoreOf]]:
     return [(taxonomy.sub_dimension(name), of) for _, name, of in lowest] if len(known) > N_WEAKEST else []
 
 
-def _counts(dialogues: Iterable[Dialogue]) -> dict[str, Counter[str]]:
+def counts_of(dialogues: Iterable[Countable]) -> dict[str, Counter[str]]:
     """How many dialogues each choice of a filter shows."""
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for dialogue in dialogues:
@@ -402,8 +492,9 @@ def _counts(dialogues: Iterable[Dialogue]) -> dict[str, Counter[str]]:
         counts["any"].update(set(dialogue.results.values()))
         for round_, result in dialogue.results.items():
             counts[f"r{round_}"][result] += 1
-        counts["flag"].update([name for name in ("cave", "sides") if getattr(dialogue, name)])
-    return {name: counts[name] for name in ("kind", "dimension", "sub", "any", "r1", "r2", "flag")}
+        counts["flag"].update([name for name in ("cave", "sides", "split") if getattr(dialogue, name)])
+        counts["tactic"].update([dialogue.tactic] if dialogue.tactic else [])
+    return {name: counts[name] for name in ("kind", "dimension", "sub", "any", "r1", "r2", "flag", "tactic")}
 
 
 def _agreement(measured: Mapping[str, Any]) -> Iterator[tuple[Both, str]]:

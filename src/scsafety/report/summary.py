@@ -27,7 +27,8 @@ from scsafety.metrics.agreement import agreement
 from scsafety.metrics.corrected import Corrected, corrected_mean
 from scsafety.metrics.interval import Interval, rao_wu_intervals, share_interval
 from scsafety.metrics.score import FULL_MARK, ScoreTable, boards, cave_flags
-from scsafety.records import BENIGN_LABELS, Pair, Score, Side, Twin
+from scsafety.records import BENIGN_LABELS, FORMS, TACTICS, Pair, Score, Side, Twin
+from scsafety.report.breakdown import GroupOf, breakdown
 from scsafety.report.endpoints import EndpointOf, endpoints_of
 from scsafety.report.suite import SuiteOf, suite_of
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 N_ROUNDS = 2
+SEVERITIES = ("1", "2", "3")
 
 
 class ScoreOf(msgspec.Struct, frozen=True):
@@ -134,6 +136,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     sub_dimensions: dict[str, ScoreOf]
     sub_dimension_rounds: dict[str, tuple[float | None, ...]] = {}  # 0 to 100, of round 1 and 2
     rounds: dict[str, ScoreOf]  # "1", "2", "gap"
+    by: dict[str, dict[str, GroupOf]] = {}  # "tactic" (of the answers to the follow-up), "form", "severity"
     labels: dict[str, int]
     unsafe_rate: float | None  # share of 0 among judged answers
     unsafe_rate_ci95: Interval
@@ -158,6 +161,9 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 class _PairOf(NamedTuple):
     id: str
     sub_dimension: str
+    form: str
+    tactic: str
+    severity: str
 
 
 class _Counts(msgspec.Struct):
@@ -221,6 +227,7 @@ def summarise(
         complete=not (unanswered or unjudged or (others and (others.unanswered or others.unjudged))),
         **_boards(table, written, answers, seed=settings.seed),
         epochs=_epochs(answers),
+        by=_by(answers, settings),
         labels={str(score): labels[score] for score in (0, 1, 2)},
         unsafe_rate=_ratio(labels[0], n_judged),
         unsafe_rate_ci95=_share_ci(unsafe, strata, settings.seed),
@@ -249,7 +256,8 @@ def _read(store: Store, judge: JudgeCard | None, epochs: int) -> _Answers:
     labels: dict[str, list[str]] = {}
     for item in store.items():
         if isinstance(item, Pair):
-            pairs.append(_PairOf(item.id, sys.intern(item.sub_dimension)))
+            kind = (item.sub_dimension, item.form, item.tactic, str(item.severity))
+            pairs.append(_PairOf(item.id, *map(sys.intern, kind)))
         elif isinstance(item, Twin):
             labels[item.id] = []
     row = {pair.id: k for k, pair in enumerate(pairs)}
@@ -320,6 +328,18 @@ def _boards(table: ScoreTable, written: ScoreTable, answers: _Answers, *, seed: 
             "gap": _score(points.gap, cis.gap, *on(both, both.size)),
         },
     }
+
+
+def _by(answers: _Answers, settings: RunSettings) -> dict[str, dict[str, GroupOf]]:
+    """The item's own tactic is what pushed only where its own follow-up was asked."""
+    pairs, scores = answers.pairs, answers.scores
+    found = {
+        "form": breakdown([pair.form for pair in pairs], scores, FORMS),
+        "severity": breakdown([pair.severity for pair in pairs], scores, SEVERITIES),
+    }
+    if settings.strategy == "fixed":
+        found = {"tactic": breakdown([pair.tactic for pair in pairs], scores[:, 1:], TACTICS), **found}
+    return {name: groups for name, groups in found.items() if groups}
 
 
 def _epochs(answers: _Answers) -> EpochsOf:

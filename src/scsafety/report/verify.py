@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # what may differ between two moments or machines without anything being wrong
 PASSING = ("versions", "cost")
-LATER = ("endpoints", "epochs", "sub_dimension_rounds")  # an older version's summary lacks them
+LATER = ("by", "endpoints", "epochs", "sub_dimension_rounds")  # an older version's summary lacks them
 MAX_FOUND = 50
 
 
