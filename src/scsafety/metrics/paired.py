@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from scsafety import taxonomy
-from scsafety.metrics.interval import Interval, rao_wu_intervals
+from scsafety.metrics.interval import Interval, board_intervals
 from scsafety.metrics.score import FULL_MARK, ScoreTable, boards
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def paired_differences(
     The overall score weighs sub-dimensions as the board does, so that the test is of the number that is shown.
     """
     table = ScoreTable(pairs, sub_dimensions, b - a)
-    board, cis = boards(table), rao_wu_intervals(table, seed=seed)
+    board, cis = boards(table), board_intervals(table, signed=True)
     by_pair = (b - a).mean(axis=1) * 100 / FULL_MARK
     subs = np.array(sub_dimensions)
     rng = np.random.default_rng(seed)
@@ -77,8 +77,8 @@ def paired_differences(
     everything = np.ones(len(pairs), dtype=bool)
     overall = Difference(board.overall, cis.overall, test(everything), len(pairs))
     shares = _shares(subs)
-    error = float(np.sqrt((shares**2 * by_pair**2).sum())) if len(pairs) > 1 else None
-    return Paired(overall, _corrected(dims), _corrected(own), POWER * error if error is not None else None)
+    detectable = detectable_difference(by_pair, shares) if len(pairs) > 1 else None
+    return Paired(overall, _corrected(dims), _corrected(own), detectable)
 
 
 def overall_difference(
@@ -86,12 +86,15 @@ def overall_difference(
     sub_dimensions: Sequence[str],
     a: NDArray[np.float64],
     b: NDArray[np.float64],
-    *,
-    seed: int = 0,
 ) -> tuple[float, Interval]:
     """The overall difference of `paired_differences` with its interval, and none of the tests."""
     table = ScoreTable(pairs, sub_dimensions, b - a)
-    return boards(table).overall, rao_wu_intervals(table, seed=seed).overall
+    return boards(table).overall, board_intervals(table, signed=True).overall
+
+
+def detectable_difference(differences: NDArray[np.float64], shares: NDArray[np.float64]) -> float:
+    """The least true difference that four of five such pairs of runs would find: `POWER` standard errors of the test."""
+    return POWER * float(np.sqrt((shares**2 * differences**2).sum()))
 
 
 def sign_flip_p(
