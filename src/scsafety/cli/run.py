@@ -252,6 +252,10 @@ def report(
     standard: Annotated[
         str | None, typer.Option(metavar="S", help="Add evidence for another standard's assessment: gbt45654.")
     ] = None,
+    format: Annotated[  # noqa: A002 (the flag's name)
+        list[str] | None,
+        typer.Option(metavar="F", help="Of the evidence: html, docx or xlsx; may be repeated.  [default: html]"),
+    ] = None,
     seed: Annotated[int, typer.Option(metavar="S", help="Of the samples that --standard draws.")] = 0,
     redact: Annotated[bool, typer.Option("--redact", help=REDACT_HELP)] = False,
 ) -> None:
@@ -260,6 +264,7 @@ def report(
     With --standard the evidence stands beside each report.
     """
     from scsafety import api
+    from scsafety.report.evidence_files import refuse_unknown
     from scsafety.report.leaderboard import read_standing
     from scsafety.report.page import write_report
     from scsafety.report.site import refuse_namesakes, write_site
@@ -268,6 +273,10 @@ def report(
         raise ConfigError(
             "--standard writes answers in full; leave --redact out, or write the evidence to another --out"
         )
+    if format and standard is None:
+        raise ConfigError("--format is of the evidence: give --standard too, like --standard gbt45654")
+    formats = format or ["html"]
+    refuse_unknown(formats)
     folders = list(dict.fromkeys(api.find_run(name, runs_folder).absolute() for name in runs))
     refuse_namesakes(folders)
     standings = []
@@ -277,7 +286,8 @@ def report(
             typer.echo(f"wrote {write_report(store, loaded.summary, out / loaded.folder.name, leave_out=redact)}")
             standings.append(read_standing(store, loaded.summary, loaded.folder.name))
         if standard is not None:
-            for path in api.write_standard_evidence(loaded, standard, out / loaded.folder.name, seed=seed):
+            folder_of_run = out / loaded.folder.name
+            for path in api.write_standard_evidence(loaded, standard, folder_of_run, seed=seed, formats=formats):
                 typer.echo(f"wrote {path}")
     for path in write_site(standings, out):
         typer.echo(f"wrote {path}")
