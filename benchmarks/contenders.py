@@ -98,7 +98,7 @@ def scsafety(url: str, in_flight: int, pairs: list[dict[str, Any]]) -> None:
         )  # fmt: skip
         with Store.create(planned.folder / "run.db", {}, planned.items[:n_bank]) as store:
             begin()
-            drive(hold_sitting(store, planned.settings, policy, Watch()), store)
+            drive(hold_sitting(store, planned.settings, policy, Watch()), store, in_flight=policy.in_flight)
 
 
 def inspect_ai(url: str, in_flight: int, pairs: list[dict[str, Any]]) -> None:

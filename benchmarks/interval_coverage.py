@@ -22,7 +22,8 @@ import numpy as np
 
 from scsafety import taxonomy
 from scsafety.metrics.interval import bounds, moments
-from scsafety.metrics.paired import detectable_difference, sign_flip_p
+from scsafety.metrics.paired import detectable_difference
+from scsafety.metrics.permutation import sign_flip_p
 from scsafety.metrics.score import FULL_MARK
 
 if TYPE_CHECKING:

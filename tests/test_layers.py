@@ -23,13 +23,14 @@ LAYERS = {
     "targets": 2,
     "dialogue": 3,
     "judge": 4,
-    "store": 5,
-    "engine": 6,
-    "report": 7,
-    "api": 8,
-    "web": 9,
-    "cli": 10,
-    "__main__": 11,
+    "suites": 5,
+    "store": 6,
+    "engine": 7,
+    "report": 8,
+    "api": 9,
+    "web": 10,
+    "cli": 11,
+    "__main__": 12,
 }
 BASE = {"records", "errors", "files", "taxonomy"}
 EDGE = {"cli", "__main__"}

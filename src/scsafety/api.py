@@ -20,7 +20,7 @@ import msgspec
 
 from scsafety.bank import load_bank, select_items
 from scsafety.bank.standards import standard_named
-from scsafety.dialogue import PLACEHOLDER_VERSION, strategy_named
+from scsafety.dialogue import PLACEHOLDER_VERSION, SuiteRounds, strategy_named
 from scsafety.engine.budget import check_prices
 from scsafety.engine.checking import Session, check_judge_on, session_path
 from scsafety.engine.checkup import machine_findings, offline_finding
@@ -35,6 +35,7 @@ from scsafety.engine.settings import (
     Policy,
     RunSettings,
     Selection,
+    SuiteRef,
     known_thinking,
     refuse_changes,
     usual_sampling,
@@ -49,9 +50,13 @@ from scsafety.judge.manipulation import manipulation_cases, raised
 from scsafety.judge.measured import card_of, keep_card, known_cards
 from scsafety.judge.spec import models_of, parse_judge
 from scsafety.metrics.score import ScoreTable, boards
-from scsafety.records import Item, Message, Pair, Reply, selection_hash, utc_now
+from scsafety.records import Item, Message, Pair, Reply, SuiteItem, selection_hash, utc_now
 from scsafety.report.summary import Summary, summarise
 from scsafety.store import Store
+from scsafety.suites import suite_named
+from scsafety.suites.choose import choose, known_variant
+from scsafety.suites.files import sha256_of
+from scsafety.suites.judging import check_suite_judge
 from scsafety.targets.models import cache_dir
 from scsafety.targets.prices import Spent, cost_of, load_prices
 
@@ -68,8 +73,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Estimate", "Finding", "Plan", "Policy", "Run", "RunResult", "Terminated", "Watch", "carry_out", "check_judge_against",
-    "checkup", "compare", "estimate", "find_run", "finish", "judge_run", "load_run", "load_settings", "plan", "rehearse",
-    "resume", "run", "score", "settings_of", "train_judge", "try_item", "verify", "write_standard_evidence",
+    "checkup", "compare", "estimate", "find_run", "finish", "judge_run", "load_run", "load_settings", "plan", "plan_suite",
+    "rehearse", "resume", "run", "score", "settings_of", "train_judge", "try_item", "verify", "write_standard_evidence",
 ]  # fmt: skip
 
 DB_NAME = "run.db"
@@ -135,6 +140,8 @@ def plan(
     """
     if attacker is not None and strategy == "fixed":
         raise ConfigError("--attacker needs an adaptive --strategy; `fixed` asks the bank's own follow-up")
+    if strategy == SuiteRounds.name:
+        raise ConfigError(f"--strategy {strategy} is for suites: `scsafety suite run NAME`")
     endpoint = check_target(model, base_url, environ)
     switched = known_thinking(thinking)
     thinking_body(model, endpoint, switched)
@@ -221,6 +228,82 @@ def estimate(planned: Plan) -> list[Estimate]:
     return found
 
 
+def plan_suite(
+    model: str,
+    suite: str,
+    data: str | Path,
+    *,
+    variant: str | None = None,
+    judge: str | None = None,
+    limit: int | None = None,
+    only: Sequence[str] = (),
+    base_url: str | None = None,
+    judge_base_url: str | None = None,
+    system: str | None = None,
+    temperature: float | None = None,
+    max_tokens: int | None = None,
+    extra: Mapping[str, Any] | None = None,
+    thinking: str | None = None,
+    epochs: int = 1,
+    seed: int | None = None,
+    name: str | None = None,
+    out: str | Path = DEFAULT_OUT,
+    environ: Mapping[str, str] | None = None,
+) -> Plan:
+    """A run of another benchmark, from the user's copy of its data. limit: records a category, seeded; only: categories.
+
+    Raises ConfigError and SuiteDataError.
+    """
+    chosen = suite_named(suite)
+    way = known_variant(chosen, variant)
+    endpoint = check_target(model, base_url, environ)
+    switched = known_thinking(thinking)
+    thinking_body(model, endpoint, switched)
+    judge = check_suite_judge(chosen, way, judge)
+    judge_base_url = judge_address(judge, judge_base_url, model, base_url)
+    check_judge(judge, judge_base_url, environ)
+    path = Path(data)
+    items, left_out = choose(
+        chosen.load(path, variant=way, seed=seed or 0),
+        limit=limit,
+        only=only,
+        seed=seed or 0,
+        images=endpoint is not None,
+    )
+    settings = RunSettings(
+        model=model,
+        base_url=endpoint.base_url if endpoint else None,
+        bank=BankRef(version=None, hash=selection_hash(items), paths=(str(path),)),
+        selection=Selection(only=tuple(only), limit=limit, hash=selection_hash(items)),
+        strategy=SuiteRounds.name,
+        strategy_version=SuiteRounds.version,
+        placeholder_version=PLACEHOLDER_VERSION,
+        system=system,
+        sampling=usual_sampling(
+            local=endpoint is None,
+            temperature=temperature,
+            max_tokens=max_tokens or chosen.max_tokens,
+            seed=seed,
+            extra=extra,
+        ),
+        thinking=switched,
+        epochs=epochs,
+        seed=seed or 0,
+        judge=judge,
+        judge_base_url=judge_base_url,
+        suite=SuiteRef(
+            name=chosen.name,
+            version=chosen.version,
+            variant=way,
+            data=str(path),
+            sha256=sha256_of(path),
+            left_out=left_out,
+        ),
+    )
+    folder = _new_folder(name, f"{chosen.name}-{model}", Path(out))
+    return Plan(name=folder.name, folder=folder, settings=settings, items=items)
+
+
 def run(model: str, *, policy: Policy | None = None, watch: Watch | None = None, **given: Any) -> RunResult:
     """Plan and carry out one run; see `plan` for what can be given.
 
@@ -242,7 +325,7 @@ def carry_out(planned: Plan, *, policy: Policy | None = None, watch: Watch | Non
     with Store.create(planned.folder / DB_NAME, meta, planned.items) as store:
         planned.items = ()  # from here on they are the store's; of a large bank they would be most of the memory
         with telling(store, planned.settings, policy, watch):
-            drive(hold_sitting(store, planned.settings, policy, watch), store)
+            drive(hold_sitting(store, planned.settings, policy, watch), store, in_flight=policy.in_flight)
         return finish(store, planned.folder)
 
 
@@ -278,7 +361,7 @@ def resume(
         watch, policy = watch or Watch(), policy or Policy()
         fetch_models(settings.model, judge=settings.judge, on_pull=watch.on_pull)
         with telling(store, settings, policy, watch):
-            drive(hold_sitting(store, settings, policy, watch), store)
+            drive(hold_sitting(store, settings, policy, watch), store, in_flight=policy.in_flight)
         return finish(store, folder)
 
 
@@ -300,7 +383,11 @@ def judge_run(
         watch, policy = watch or Watch(), policy or Policy()
         fetch_models(judge=judge, on_pull=watch.on_pull)
         with telling(store, settings_of(store), policy, watch, judge=judge):
-            drive(judge_anew(store, judge, judge_base_url, policy, watch, primary=primary), store)
+            drive(
+                judge_anew(store, settings_of(store), judge, judge_base_url, policy, watch, primary=primary),
+                store,
+                in_flight=policy.in_flight,
+            )
         return finish(store, folder)
 
 
@@ -411,7 +498,8 @@ def write_standard_evidence(
     found = standard_named(standard)
     with run.open() as store:
         built_in = load_bank()
-        bank = built_in.items if built_in.hash == run.settings.bank.hash else tuple(store.items())
+        asked = tuple(item for item in store.items() if not isinstance(item, SuiteItem))
+        bank = built_in.items if built_in.hash == run.settings.bank.hash else asked
         evidence = assess(store, found, bank, seed=seed)
     return write_evidence(run.summary, evidence, found, folder, formats=formats)
 

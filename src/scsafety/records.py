@@ -33,9 +33,10 @@ TACTICS: tuple[str, ...] = get_args(Tactic)
 BENIGN_LABELS: tuple[str, ...] = get_args(BenignLabel)
 
 
-class Message(msgspec.Struct, frozen=True):
+class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     role: Role
     content: str
+    image: str | None = None  # path of a picture that goes with the text; its bytes are read when it is sent
 
 
 class Pair(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -83,12 +84,39 @@ class Twin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return self.id.removeprefix("benign-").rpartition("-")[0]
 
 
-Item = Pair | Twin
+class SuiteItem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One conversation of another benchmark's protocol, see `suites`."""
+
+    id: str  # `<suite>-<record>`, with a mark behind it where a record is asked in several ways
+    suite: str
+    category: str
+    prompts: tuple[str, ...]  # the user's messages, one a round, each after the target's own answer to the last
+    before: tuple[Message, ...] = ()  # what stands before the first of them: a system message, a given conversation
+    image: str | None = None  # path of the picture that goes with the first prompt
+    group: str = ""  # the record, where several items of it are scored together
+    facts: dict[str, Any] = {}  # what reading and scoring need: the key, the reference, how options were shuffled
+
+    @property
+    def kind(self) -> Literal["suite"]:
+        return "suite"
+
+    @property
+    def sub_dimension(self) -> str:
+        return self.category
+
+    @property
+    def question(self) -> str:
+        return self.prompts[0]
+
+
+BankItem = Pair | Twin
+Item = BankItem | SuiteItem
 
 
 def content_hash(item: Item) -> str:
     """SHA-256 (hex, 64 characters) of everything in the item that can move a score; the canary cannot."""
-    return hashlib.sha256(item_json(msgspec.structs.replace(item, canary=None)).encode()).hexdigest()
+    counted = item if isinstance(item, SuiteItem) else msgspec.structs.replace(item, canary=None)
+    return hashlib.sha256(item_json(counted).encode()).hexdigest()
 
 
 def item_json(item: Item) -> str:
@@ -164,10 +192,10 @@ class DialogueKey(msgspec.Struct, frozen=True, order=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """One judge's opinion of one turn. Pairs get a `score`, harmless twins a `label`; neither: unjudged."""
+    """One judge's opinion of one turn. Pairs get a `score`, harmless twins and suites a `label`; neither: unjudged."""
 
     score: Score | None = None  # 0 risk, 1 no risk but a bare refusal or poor, 2 safe and helpful
-    label: BenignLabel | None = None
+    label: str | None = None  # of a twin a BenignLabel, else one of the suite's
     reason: str = ""
     confidence: float | None = None  # 0 to 1, as the judge states it
     error: str | None = None  # why there is no verdict: unreadable, blocked, no answer from the judge

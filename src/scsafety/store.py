@@ -19,7 +19,6 @@ from filelock import FileLock, Timeout
 from scsafety import taxonomy
 from scsafety.errors import StoreError
 from scsafety.records import (
-    BenignLabel,
     Call,
     DialogueKey,
     Item,
@@ -29,6 +28,7 @@ from scsafety.records import (
     Reply,
     Score,
     Side,
+    SuiteItem,
     Turn,
     Twin,
     Verdict,
@@ -39,7 +39,7 @@ from scsafety.records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -353,7 +353,7 @@ class Store:
 
     def items(self) -> Iterator[Item]:
         """The frozen items in the order in which they are asked."""
-        rows = self._stream("SELECT kind, json FROM item WHERE kind IN ('pair', 'benign') ORDER BY position")
+        rows = self._stream("SELECT kind, json FROM item WHERE kind <> 'control' ORDER BY position")
         return (_item(*row) for row in rows)
 
     def item(self, item_id: str) -> Item:
@@ -364,10 +364,18 @@ class Store:
             raise KeyError(item_id)
         return _item(*row)
 
+    def items_of(self, item_ids: Sequence[str]) -> dict[str, Item]:
+        """Several by their ids, in one read. Raises KeyError."""
+        marks = ", ".join("?" * len(item_ids))
+        with _explained(self.path):
+            rows = self._db.execute(
+                f"SELECT item_id, kind, json FROM item WHERE item_id IN ({marks})", item_ids
+            ).fetchall()
+        found = {item_id: _item(kind, text) for item_id, kind, text in rows}
+        return {item_id: found[item_id] for item_id in item_ids}
+
     def item_ids(self) -> list[str]:
-        return [
-            row[0] for row in self._rows("SELECT item_id FROM item WHERE kind IN ('pair', 'benign') ORDER BY position")
-        ]
+        return [row[0] for row in self._rows("SELECT item_id FROM item WHERE kind <> 'control' ORDER BY position")]
 
     def content_hashes(self) -> dict[str, str]:
         return dict(self._rows("SELECT item_id, content_hash FROM item ORDER BY position"))
@@ -524,6 +532,7 @@ class Store:
         return rows[0] if rows else None
 
 
+ITEM_TYPES: dict[str, type[Item]] = {"pair": Pair, "benign": Twin, "suite": SuiteItem}
 DIALOGUE_ID = "(SELECT dialogue_id FROM dialogue WHERE item_id = ? AND epoch = ? AND strategy = ? AND attempt = ?)"
 
 
@@ -623,7 +632,8 @@ def _damaged(path: Path) -> StoreError:
 
 def _item_row(position: int, item: Item) -> tuple[Any, ...]:
     sub = item.sub_dimension
-    return (item.id, content_hash(item), item.kind, taxonomy.dimension_of(sub), sub, position, item_json(item))
+    dimension = item.suite if isinstance(item, SuiteItem) else taxonomy.dimension_of(sub)
+    return (item.id, content_hash(item), item.kind, dimension, sub, position, item_json(item))
 
 
 def _key_row(key: DialogueKey) -> tuple[Any, ...]:
@@ -642,7 +652,7 @@ def _text(value: str | None) -> str | None:
 
 
 def _item(kind: str, text: str) -> Item:
-    return msgspec.json.decode(text, type=Pair) if kind == "pair" else msgspec.json.decode(text, type=Twin)
+    return msgspec.json.decode(text, type=ITEM_TYPES[kind])
 
 
 def _card(row: tuple[Any, ...]) -> JudgeCard:
@@ -691,7 +701,7 @@ def _verdict(row: tuple[Any, ...]) -> StoredVerdict:
     )
     verdict = Verdict(
         score=cast("Score | None", score),
-        label=cast("BenignLabel | None", label),
+        label=label,
         reason=reason,
         confidence=confidence,
         error=error,

@@ -9,7 +9,7 @@ from scsafety.bank import load_bank
 from scsafety.bank.audit import Audit, audit_items
 from scsafety.bank.standards import coverage, standard_named, standards
 from scsafety.errors import ConfigError
-from scsafety.records import Item, Pair
+from scsafety.records import BankItem, Pair
 from tests.bank.records import pair
 
 CITIES = ("北京", "上海", "广州", "成都", "武汉", "西安", "南京", "杭州")
@@ -30,11 +30,11 @@ def failed(audit: Audit) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def built_in() -> tuple[Item, ...]:
+def built_in() -> tuple[BankItem, ...]:
     return load_bank().items
 
 
-def test_the_built_in_bank_passes(built_in: tuple[Item, ...]) -> None:
+def test_the_built_in_bank_passes(built_in: tuple[BankItem, ...]) -> None:
     audit = audit_items(built_in)
 
     assert [(figure.name, figure.value, figure.ids) for figure in audit.failed] == []
@@ -60,7 +60,7 @@ def test_a_slot_filled_bank_fails_on_its_templates() -> None:
     } <= missed  # fmt: skip
 
 
-def test_follow_ups_that_were_shuffled_no_longer_find_their_question(built_in: tuple[Item, ...]) -> None:
+def test_follow_ups_that_were_shuffled_no_longer_find_their_question(built_in: tuple[BankItem, ...]) -> None:
     pairs = [item for item in built_in if isinstance(item, Pair)]
     others = [*pairs[7:], *pairs[:7]]
     shuffled = [msgspec.structs.replace(a, follow_up=b.follow_up) for a, b in zip(pairs, others, strict=True)]
@@ -70,7 +70,7 @@ def test_follow_ups_that_were_shuffled_no_longer_find_their_question(built_in: t
     assert {"follow_up finds its question of 60", "follow_up shares words with its question, lift"} <= missed
 
 
-def test_a_copy_of_another_set_is_named(built_in: tuple[Item, ...]) -> None:
+def test_a_copy_of_another_set_is_named(built_in: tuple[BankItem, ...]) -> None:
     copied = built_in[5]
 
     audit = audit_items(built_in, against=[copied.question + "！", "一句谁也没写过的别的话，跟题库里哪一道都不沾边"])
@@ -98,7 +98,7 @@ def test_a_small_bank_is_not_measured_where_it_says_nothing() -> None:
 
 
 @pytest.mark.parametrize("name", list(standards()))
-def test_every_code_of_the_bank_stands_in_its_standard(name: str, built_in: tuple[Item, ...]) -> None:
+def test_every_code_of_the_bank_stands_in_its_standard(name: str, built_in: tuple[BankItem, ...]) -> None:
     used = {code for item in built_in for prefix, _, code in (h.partition(":") for h in item.hazards) if prefix == name}
 
     assert used <= standards()[name].codes.keys()

@@ -22,7 +22,7 @@ from scsafety.records import Pair, Twin
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from scsafety.records import Item
+    from scsafety.records import BankItem
 
 DATA = Path(str(resources.files("scsafety.bank") / "data"))
 MAPS = Path(__file__).parents[2] / "docs" / "bank"
@@ -74,7 +74,7 @@ def canary() -> str:
     return str(tomllib.loads((DATA / "bank.toml").read_text(encoding="utf-8"))["canary"])
 
 
-def texts_of(item: Item) -> str:
+def texts_of(item: BankItem) -> str:
     """Everything of an item that is written, the canary left out."""
     return msgspec.json.encode(msgspec.structs.replace(item, canary=None)).decode()
 
@@ -129,7 +129,7 @@ def test_the_canary_stands_on_the_first_record_of_a_file_only_and_in_no_text(sub
 
 @EVERY_SUB_DIMENSION
 def test_every_hazard_is_a_code_of_its_standard(sub: str) -> None:
-    items: list[Item] = [*pairs_of(sub), *twins_of(sub)]
+    items: list[BankItem] = [*pairs_of(sub), *twins_of(sub)]
 
     assert [(item.id, code) for item in items for code in item.hazards if code not in HAZARDS] == []
     assert [item.id for item in items if len(set(item.hazards)) != len(item.hazards)] == []

@@ -118,7 +118,7 @@ def test_a_blocked_or_failed_guard_gives_no_verdict() -> None:
     ],
 )
 def test_of_a_harmless_twin_only_the_refusal_counts(reply: str, offline: str, label: str) -> None:
-    given = Verdict(label=offline)  # type: ignore[arg-type]
+    given = Verdict(label=offline)
 
     assert judged("qwen3guard", reply, offline=given, given=case(item=TWIN)).label == label
 

@@ -10,7 +10,8 @@ import scipy.stats
 
 from scsafety import taxonomy
 from scsafety.metrics.interval import bounds, moments
-from scsafety.metrics.paired import POWER, detectable_difference, sign_flip_p
+from scsafety.metrics.paired import POWER, detectable_difference
+from scsafety.metrics.permutation import sign_flip_p
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

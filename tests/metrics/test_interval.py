@@ -281,14 +281,3 @@ def test_a_share_does_not_depend_on_the_order_of_its_units() -> None:
     turned = np.random.default_rng(1).permutation(60)
 
     assert share_interval(values[turned], strata[turned]) == pytest.approx(share_interval(values, strata))
-
-
-def test_the_interval_of_a_difference_mirrors_that_of_its_opposite() -> None:
-    table = random_table(5)
-    difference = ScoreTable(table.pairs, table.sub_dimensions, table.scores - random_table(5, seed=1).scores)
-
-    found = board_intervals(difference, signed=True).overall
-    back = board_intervals(with_scores(difference, -difference.scores), signed=True).overall
-
-    assert found is not None
-    assert back == pytest.approx((-found[1], -found[0]))

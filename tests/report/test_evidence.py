@@ -12,6 +12,7 @@ from scsafety import api
 from scsafety.bank.standards import standard_named
 from scsafety.errors import ConfigError
 from scsafety.metrics.rate import rate_against
+from scsafety.records import SuiteItem
 from scsafety.report.evidence import Evidence, assess
 from tests.browser import ARGS, NEEDS_CHROMIUM, chromium
 from tests.report.build import Said, built_run, pair, twin
@@ -38,7 +39,7 @@ def held(n: int, *, unsafe: int = 0, refuse: bool = True, refused_twins: int = 0
 
 def assessed(tmp_path: Path, dialogues: list[Any], *, seed: int = 0) -> Evidence:
     with built_run(tmp_path / "run.db", dialogues) as (store, _):
-        return assess(store, STANDARD, list(store.items()), seed=seed)
+        return assess(store, STANDARD, [item for item in store.items() if not isinstance(item, SuiteItem)], seed=seed)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,7 @@ def test_the_files_hold_what_an_assessor_hands_in(tmp_path: Path) -> None:
 
 def test_a_standard_without_thresholds_is_refused_with_what_shows_it(tmp_path: Path) -> None:
     with built_run(tmp_path / "r" / "run.db", held(2)) as (store, _), pytest.raises(ConfigError, match="bank stats"):
-        assess(store, standard_named("ailuminate"), list(store.items()))
+        assess(store, standard_named("ailuminate"), [item for item in store.items() if not isinstance(item, SuiteItem)])
 
 
 @pytest.mark.browser

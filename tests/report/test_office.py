@@ -16,7 +16,7 @@ from scsafety import api
 from scsafety.bank.standards import standard_named
 from scsafety.cli import app
 from scsafety.errors import ConfigError
-from scsafety.records import DialogueKey, JudgeCard, Score, Verdict, content_hash, whole_characters
+from scsafety.records import DialogueKey, JudgeCard, Score, SuiteItem, Verdict, content_hash, whole_characters
 from scsafety.report.evidence import FINDINGS, TESTS, Evidence, assess
 from scsafety.report.evidence_tables import CAUTION, NOT_A_CERTIFICATE
 from scsafety.report.office import MOST_CHARACTERS, document, in_cell, spelt_out, workbook
@@ -39,7 +39,7 @@ SHEETS = ["概要", "逐条结论", "题库分布", "非拒答题方面", "抽�
 
 def made(tmp_path: Path, dialogues: list[Any]) -> tuple[Summary, Evidence]:
     with built_run(tmp_path / "run.db", dialogues) as (store, summary):
-        return summary, assess(store, STANDARD, list(store.items()))
+        return summary, assess(store, STANDARD, [item for item in store.items() if not isinstance(item, SuiteItem)])
 
 
 def read_book(data: bytes) -> Any:
@@ -64,14 +64,14 @@ def test_the_workbook_holds_the_figures_as_numbers(tmp_path: Path) -> None:
     assert book.sheetnames == SHEETS
     found = {row[0]: row for row in rows(book["抽测结果"])}
     for test, rate in evidence.rates.items():
-        _, hits, n, value, _, limit, bound, *_ = found[TESTS[test]]
+        _, hits, n, value, _, limit, bound, *_ = found[TESTS[test].zh]
         assert (hits, n, value, limit, bound) == pytest.approx((rate.hits, rate.n, rate.value, rate.limit, rate.bound))
     assert book["抽测结果"]["D2"].number_format == "0.0%"
     assert [row[2:5] for row in rows(book["题库分布"])] == [
         (one.questions, one.minimum, one.should_refuse) for one in evidence.coverage
     ]
     assert dict(rows(book["非拒答题方面"])) == evidence.aspects
-    assert [row[3] for row in rows(book["逐条结论"])] == [FINDINGS[one.finding] for one in evidence.clauses]
+    assert [row[3] for row in rows(book["逐条结论"])] == [FINDINGS[one.finding].zh for one in evidence.clauses]
     assert len(rows(book["抽样记录"])) == len(evidence.samples)
     assert dict(rows(book["版本与哈希"]))["题库哈希"] == summary.bank.hash
 
@@ -86,7 +86,7 @@ def test_every_answer_stands_with_its_hash_its_verdict_and_each_reviewers_label(
             store.add_judge(card, primary=False)
             store.add_verdict(DialogueKey(one.id), 2, card.key, Verdict(score=score))
         store.flush()
-        evidence = assess(store, STANDARD, list(store.items()))
+        evidence = assess(store, STANDARD, [item for item in store.items() if not isinstance(item, SuiteItem)])
 
     sheet = read_book(workbook(summary, evidence, STANDARD))["逐题记录"]
 
@@ -119,8 +119,8 @@ def test_the_document_says_what_the_page_says(tmp_path: Path) -> None:
     file = docx.Document(str(named[".docx"]))
 
     said = text_of(file)
-    assert NOT_A_CERTIFICATE in said
-    assert CAUTION in said
+    assert NOT_A_CERTIFICATE.zh in said
+    assert CAUTION.zh in said
     clauses, risks, _, rates = file.tables
     for table in (clauses, risks):
         for row in table.rows[1:]:
@@ -175,9 +175,9 @@ def test_hostile_texts_are_texts_in_both(tmp_path: Path) -> None:
     drawn = {(row[0], row[1], row[2]): row[6] for row in rows(book["抽样记录"])}
     for k, text in enumerate(TEXTS.values(), start=1):
         known = whole_characters(text)
-        assert drawn[TESTS["content"], f"psychology-{k:03}", 1] == in_cell(known)
-        assert drawn[TESTS["content"], f"psychology-{k:03}", 2] == in_cell(f"={known}")
-        assert drawn[TESTS["non_refusal"], f"benign-psychology-{k:03}", 1] == in_cell(f"@{known}")
+        assert drawn[TESTS["content"].zh, f"psychology-{k:03}", 1] == in_cell(known)
+        assert drawn[TESTS["content"].zh, f"psychology-{k:03}", 2] == in_cell(f"={known}")
+        assert drawn[TESTS["non_refusal"].zh, f"benign-psychology-{k:03}", 1] == in_cell(f"@{known}")
     started = [
         cell for row in book["抽样记录"].iter_rows(min_row=2) for cell in row if str(cell.value).startswith(("=", "@"))
     ]

@@ -207,7 +207,7 @@ def test_an_incomplete_run_says_so_and_a_complete_one_does_not(tmp_path: Path) -
     assert "⚠ 不完整" not in whole
     assert "✓ 完整" in whole
     assert re.search(r"截断于长度上限.*?<dd>1 <small>50.0%</small>", whole, re.DOTALL)
-    assert re.search(r"平台拦截.*?<dd>1 <small>输入 1 · 输出 0 · 不明 0</small>", whole, re.DOTALL)
+    assert re.search(r"平台拦截.*?<dd>1 <small><span[^>]*>输入 1 · 输出 0 · 不明 0</span>", whole, re.DOTALL)
     assert summary.unanswered == 2
     assert "⚠ 不完整" in broken
     assert "✓ 完整" not in broken
@@ -345,6 +345,7 @@ def test_labels_by_people_stand_beside_the_judges_score(tmp_path: Path) -> None:
         page = write_report(store, summarise(store, summary.settings, run="r"), tmp_path / "report").read_text("utf-8")
 
     # every pair's labels come to 1 of 2; the judge says 2 of 2 everywhere and explains nothing of it
-    assert "只看评分者 <strong>100.00</strong>" in page
-    assert "<strong>50.00</strong>（50.0 ~ 50.0，标注 15 对）" in page
-    assert "30 个由两人以上标注" in page
+    words = Page(page).words
+    assert "by the judge alone 100.00 (" in words
+    assert "corrected by people 50.00 (50.0 ~ 50.0，标注 15 对" in words
+    assert "30 个由两人以上标注" in words

@@ -148,7 +148,8 @@ def test_runs_of_one_model_are_told_apart_by_their_settings(tmp_path: Path) -> N
 def test_one_run_makes_an_index_too(tmp_path: Path) -> None:
     paths = write_site([standing(tmp_path, "only", GOOD, refused=1)], tmp_path / "site")
 
-    assert [path.name for path in paths] == ["index.html", "reference.html", "leaderboard.csv", "leaderboard.json"]
+    data = ["leaderboard.csv", "leaderboard.json"]
+    assert [path.name for path in paths] == ["index.html", "reference.html", *data, "compare.html", "method.html"]
     page = Page(paths[0].read_text(encoding="utf-8"))
     assert [attrs["href"] for tag, attrs in page.elements if tag == "a" and "only" in str(attrs["href"])] == [
         "./only/index.html"

@@ -21,7 +21,7 @@ from scsafety.records import Pair
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from scsafety.records import Item
+    from scsafety.records import BankItem
 
 SEED = 7
 MAX_IDS = 12  # named with each figure
@@ -67,7 +67,7 @@ class Audit(msgspec.Struct, frozen=True):
         return tuple(figure for figure in self.figures if figure.ok is False)
 
 
-def audit_items(items: Iterable[Item], *, against: Sequence[str] = ()) -> Audit:
+def audit_items(items: Iterable[BankItem], *, against: Sequence[str] = ()) -> Audit:
     """All figures of a bank. against: questions of another set, to find copies of it."""
     everything = sorted(
         items, key=lambda item: (taxonomy.dimension_of(item.sub_dimension), item.sub_dimension, item.id)
@@ -222,7 +222,7 @@ def _spread(pairs: Sequence[Pair]) -> list[Figure]:
     ]
 
 
-def _hygiene(items: Sequence[Item]) -> list[Figure]:
+def _hygiene(items: Sequence[BankItem]) -> list[Figure]:
     texts = {item.id: item.question + ("\n" + item.follow_up if isinstance(item, Pair) else "") for item in items}
     rules: dict[str, Callable[[str], object]] = {
         "mojibake": MOJIBAKE.search,
@@ -242,7 +242,7 @@ def _hygiene(items: Sequence[Item]) -> list[Figure]:
     return [*figures, _share("mostly not Chinese", foreign, len(texts), 0.02)]
 
 
-def _overlap(items: Sequence[Item], against: Sequence[str]) -> list[Figure]:
+def _overlap(items: Sequence[BankItem], against: Sequence[str]) -> list[Figure]:
     if not against:
         return []
     texts = [surface.plain(item.question) for item in items]

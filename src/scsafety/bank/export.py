@@ -10,7 +10,7 @@ import msgspec
 
 from scsafety import taxonomy
 from scsafety.errors import ConfigError
-from scsafety.records import Item, content_hash
+from scsafety.records import BankItem, content_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -40,7 +40,7 @@ Do not train on these files; each holds a canary string.
 """
 
 
-def records(items: Iterable[Item]) -> list[dict[str, Any]]:
+def records(items: Iterable[BankItem]) -> list[dict[str, Any]]:
     """Flat records with dimension, sub-dimension and content hash beside the item's own fields; the canary on the first."""
     rows = []
     for item in items:

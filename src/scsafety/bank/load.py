@@ -15,7 +15,7 @@ import msgspec
 from scsafety import taxonomy
 from scsafety.errors import BankError
 from scsafety.files import read_objects
-from scsafety.records import Aspect, Form, Item, Pair, Severity, Tactic, Twin, selection_hash
+from scsafety.records import Aspect, BankItem, Form, Pair, Severity, Tactic, Twin, selection_hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -36,7 +36,7 @@ ALLOWED: dict[str, tuple[object, ...]] = {
 class Bank(msgspec.Struct, frozen=True, kw_only=True):
     """Validated items in the taxonomy's order, pairs before harmless twins."""
 
-    items: tuple[Item, ...]
+    items: tuple[BankItem, ...]
     version: str | None  # of the built-in bank; None for a user's own
     hash: str  # SHA-256 over the sorted ids and content hashes, hex
 
@@ -67,17 +67,17 @@ def load_bank(paths: Iterable[Path | str] = ()) -> Bank:
     return Bank(items=tuple(items), version=version, hash=bank_hash(items))
 
 
-def bank_hash(items: Iterable[Item]) -> str:
+def bank_hash(items: Iterable[BankItem]) -> str:
     return selection_hash(sorted(items, key=lambda item: item.id))
 
 
-def read_bank_file(path: Path) -> list[Item]:
+def read_bank_file(path: Path) -> list[BankItem]:
     """All items of one file. Raises BankError."""
     return [item for _, item in _read_lines(path)]
 
 
-def _read_all(paths: Sequence[Path]) -> list[Item]:
-    items: list[Item] = []
+def _read_all(paths: Sequence[Path]) -> list[BankItem]:
+    items: list[BankItem] = []
     seen: dict[str, tuple[Path, int]] = {}
     same: dict[tuple[str, ...], tuple[str, ...]] = {}  # hazards repeat: kept once each
     for path in _files(paths):
@@ -118,11 +118,11 @@ def _files(paths: Sequence[Path]) -> list[Path]:
     return files
 
 
-def _read_lines(path: Path) -> Iterator[tuple[int, Item]]:
+def _read_lines(path: Path) -> Iterator[tuple[int, BankItem]]:
     return ((line, _read_record(path, line, record)) for line, record in read_objects(path, BankError))
 
 
-def _read_record(path: Path, line: int, record: dict[str, object]) -> Item:
+def _read_record(path: Path, line: int, record: dict[str, object]) -> BankItem:
     kind: type[Pair] | type[Twin] = Twin if str(record.get("id", "")).startswith("benign-") else Pair
     try:
         item = msgspec.convert(record, kind)
@@ -156,7 +156,7 @@ def _explain(path: Path, line: int, record: dict[str, object], message: str) -> 
     )
 
 
-def _faults(item: Item) -> Iterable[tuple[str, str, str]]:
+def _faults(item: BankItem) -> Iterable[tuple[str, str, str]]:
     """Field, problem and mend of everything that the types alone do not catch."""
     match = ITEM_ID.fullmatch(item.id)
     if not match:

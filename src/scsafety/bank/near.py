@@ -14,7 +14,7 @@ from scsafety.bank.surface import plain
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from scsafety.records import Item, Pair
+    from scsafety.records import BankItem, Pair
 
 NEAR_DUPLICATE = 0.35  # Jaccard of character 5-grams, the bank's own limit for "too near"
 PERSONAL_DATA = {
@@ -44,7 +44,7 @@ def jaccard(a: set[str], b: set[str]) -> float:
     return len(a & b) / len(a | b) if a or b else 0.0
 
 
-def nearest_items(text: str, items: Sequence[Item], n: int = 3) -> list[tuple[float, Item]]:
+def nearest_items(text: str, items: Sequence[BankItem], n: int = 3) -> list[tuple[float, BankItem]]:
     """The `n` items whose questions are nearest: cosine of TF-IDF over character 2- to 4-grams, 0 to 1."""
     counts = [_gram_counts(item.question) for item in items]
     seen_in = Counter(gram for count in counts for gram in count)
@@ -54,7 +54,7 @@ def nearest_items(text: str, items: Sequence[Item], n: int = 3) -> list[tuple[fl
     return sorted(scored, key=lambda pair: -pair[0])[:n]
 
 
-def audit_pair(pair: Pair, bank: Iterable[Item]) -> list[Finding]:
+def audit_pair(pair: Pair, bank: Iterable[BankItem]) -> list[Finding]:
     """What can be said of one pair by machine: overlap with the bank, openings, follow-up, personal data."""
     findings: list[Finding] = []
     mine = grams(pair.question, 5)

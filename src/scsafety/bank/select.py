@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from scsafety.bank.load import Bank
-    from scsafety.records import Item
+    from scsafety.records import BankItem
 
 QUICK_PAIRS, QUICK_TWINS = 2, 1  # a sub-dimension
 
@@ -28,7 +28,7 @@ def select_items(
     quick: bool = False,
     benign: bool | None = None,
     seed: int = 0,
-) -> tuple[Item, ...]:
+) -> tuple[BankItem, ...]:
     """The items to ask, sub-dimensions in turn, so that a run cut short has still touched all of them.
 
     only: dimensions, sub-dimensions or item ids. limit: pairs a sub-dimension; a smaller limit is a subset of
@@ -55,7 +55,7 @@ def select_items(
     return chosen
 
 
-def _in_scope(item: Item, names: Sequence[str]) -> bool:
+def _in_scope(item: BankItem, names: Sequence[str]) -> bool:
     return item.sub_dimension in names or taxonomy.dimension_of(item.sub_dimension) in names
 
 
@@ -70,9 +70,9 @@ def _named_ids(bank: Bank, only: Sequence[str]) -> set[str]:
     return ids & set(only)
 
 
-def _take(items: Iterable[Item], limit: int | None, seed: int, named: set[str]) -> list[Item]:
+def _take(items: Iterable[BankItem], limit: int | None, seed: int, named: set[str]) -> list[BankItem]:
     """At most `limit` items a sub-dimension and all the `named`, one of each sub-dimension in turn."""
-    by_sub: dict[str, list[Item]] = defaultdict(list)
+    by_sub: dict[str, list[BankItem]] = defaultdict(list)
     for item in items:
         by_sub[item.sub_dimension].append(item)
     ranked = [sorted(group, key=lambda item: _rank(item, seed)) for group in by_sub.values()]
@@ -82,5 +82,5 @@ def _take(items: Iterable[Item], limit: int | None, seed: int, named: set[str]) 
     return [item for row in zip_longest(*kept) for item in row if item is not None]
 
 
-def _rank(item: Item, seed: int) -> bytes:
+def _rank(item: BankItem, seed: int) -> bytes:
     return hashlib.sha256(f"{seed}:{item.id}".encode()).digest()

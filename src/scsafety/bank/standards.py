@@ -17,7 +17,7 @@ from scsafety.records import Pair
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from scsafety.records import Item
+    from scsafety.records import BankItem
 
 QUESTIONS_A_PAIR = 2
 
@@ -43,8 +43,10 @@ class Standard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     zh: str
     en: str
     codes: dict[str, str]  # code to name, in the standard's order
+    codes_en: dict[str, str] = {}  # where `codes` are not English
     minimum: dict[str, int] = {}  # questions, by the letters and digit before the dash
     out_of_scope: dict[str, str] = {}  # code to the reason
+    out_of_scope_en: dict[str, str] = {}
     exam: Exam | None = None  # None: the standard sets no thresholds
 
 
@@ -53,12 +55,14 @@ class Coverage(msgspec.Struct, frozen=True, kw_only=True):
 
     code: str
     name: str
+    name_en: str
     pairs: int
     questions: int
     should_refuse: int  # questions of pairs with `expect: refuse`
     twins: int  # harmless ones that only seem to touch it
     minimum: int | None
     note: str | None
+    note_en: str | None
 
     @property
     def enough(self) -> bool | None:
@@ -84,7 +88,7 @@ def standard_named(name: str) -> Standard:
     return standards()[name]
 
 
-def coverage(standard: Standard, items: Iterable[Item]) -> list[Coverage]:
+def coverage(standard: Standard, items: Iterable[BankItem]) -> list[Coverage]:
     """One row a code, in the standard's order; an item counts for every code that it names."""
     pairs: Counter[str] = Counter()
     refuse: Counter[str] = Counter()
@@ -100,12 +104,14 @@ def coverage(standard: Standard, items: Iterable[Item]) -> list[Coverage]:
         Coverage(
             code=code,
             name=name,
+            name_en=standard.codes_en.get(code, name),
             pairs=pairs[code],
             questions=pairs[code] * QUESTIONS_A_PAIR,
             should_refuse=refuse[code] * QUESTIONS_A_PAIR,
             twins=twins[code],
             minimum=standard.minimum.get(code.partition("-")[0]),
             note=standard.out_of_scope.get(code),
+            note_en=standard.out_of_scope_en.get(code, standard.out_of_scope.get(code)),
         )
         for code, name in standard.codes.items()
     ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scsafety.cli import annotate, bank, compare, judges, models, runs, verify
+from scsafety.cli import annotate, bank, compare, judges, models, runs, suite, verify
 from scsafety.cli.doctor import doctor
 from scsafety.cli.run import register
 from scsafety.errors import ScsafetyError
@@ -34,6 +34,7 @@ app.command(epilog="Example: scsafety doctor --model deepseek/deepseek-chat")(do
 app.add_typer(bank.app, name="bank")
 app.add_typer(models.app, name="models")
 app.add_typer(runs.app, name="runs")
+app.add_typer(suite.app, name="suite")
 
 INTERRUPTED = 130
 

@@ -129,23 +129,40 @@ def run(
     if base_url is not None and len({one.partition("/")[0] for one in wanted}) > 1:
         raise ConfigError("--base-url is one address; run models of different providers one after the other")
     given: dict[str, Any] = {
-        "judge": judge, "quick": quick, "limit": limit, "only": _names(only), "bank": bank or [], "benign": benign,
+        "judge": judge, "quick": quick, "limit": limit, "only": names(only), "bank": bank or [], "benign": benign,
         "strategy": strategy, "attacker": attacker, "base_url": base_url, "judge_base_url": judge_base_url,
-        "system": _text_or_file("--system", system), "temperature": temperature, "max_tokens": max_tokens, "top_p": top_p,
-        "stop": stop or (), "extra": _fields(extra), "thinking": thinking, "epochs": epochs, "seed": seed,
+        "system": text_or_file("--system", system), "temperature": temperature, "max_tokens": max_tokens, "top_p": top_p,
+        "stop": stop or (), "extra": fields(extra), "thinking": thinking, "epochs": epochs, "seed": seed,
         "out": out,
     }  # fmt: skip
     plans = [api.plan(one, name=name, **given) for one in dict.fromkeys(wanted)]  # all are checked before any is asked
+    policies = [
+        policy_for(
+            planned.settings.model, concurrency, judge_concurrency, rpm=rpm, tpm=tpm, timeout_s=timeout,
+            patience_s=patience, max_calls=max_calls, max_cost=max_cost,
+        )
+        for planned in plans
+    ]  # fmt: skip
+    carry_out_plans(plans, policies, dry_run=dry_run, log_json=log_json, otel=otel)
+
+
+def carry_out_plans(
+    plans: Sequence[Plan],
+    policies: Sequence[Policy],
+    *,
+    dry_run: bool,
+    log_json: Path | None = None,
+    otel: bool = False,
+) -> None:
+    """One after the other, each watched; the exit code is the worst."""
+    from scsafety import api
+
     if dry_run:
         for planned in plans:
             _say_plan(planned)
         return
     worst = 0
-    for planned in plans:
-        policy = _policy(
-            planned.settings.model, concurrency, judge_concurrency, rpm=rpm, tpm=tpm, timeout_s=timeout,
-            patience_s=patience, max_calls=max_calls, max_cost=max_cost,
-        )  # fmt: skip
+    for planned, policy in zip(plans, policies, strict=True):
 
         def work(watch: Watch, planned: Plan = planned, policy: Policy = policy) -> RunResult:
             return api.carry_out(planned, policy=policy, watch=watch)
@@ -196,10 +213,10 @@ def resume(
     stored = api.load_settings(run, out)
     given: dict[str, Any] = {
         "model": model, "base_url": base_url, "bank": bank, "strategy": strategy, "attacker": attacker,
-        "system": _text_or_file("--system", system), "temperature": temperature, "max_tokens": max_tokens, "epochs": epochs,
-        "thinking": thinking, "seed": seed, "limit": limit, "only": _names(only) or None,
+        "system": text_or_file("--system", system), "temperature": temperature, "max_tokens": max_tokens, "epochs": epochs,
+        "thinking": thinking, "seed": seed, "limit": limit, "only": names(only) or None,
     }  # fmt: skip
-    policy = _policy(
+    policy = policy_for(
         stored.model, concurrency, judge_concurrency, rpm=rpm, tpm=tpm, timeout_s=timeout, patience_s=patience,
         max_calls=max_calls, max_cost=max_cost,
     )  # fmt: skip
@@ -258,6 +275,9 @@ def report(
     ] = None,
     seed: Annotated[int, typer.Option(metavar="S", help="Of the samples that --standard draws.")] = 0,
     redact: Annotated[bool, typer.Option("--redact", help=REDACT_HELP)] = False,
+    charts: Annotated[
+        bool, typer.Option("--charts", help="Add OUT/charts: SVG, PNG and CSV of each chart; needs scsafety[charts].")
+    ] = False,
 ) -> None:
     """Write the HTML report of each run to OUT/<run>/index.html, with a leaderboard of them all in OUT/index.html.
 
@@ -265,6 +285,8 @@ def report(
     """
     from scsafety import api
     from scsafety.report.evidence_files import refuse_unknown
+    from scsafety.report.figures import FOLDER as CHARTS
+    from scsafety.report.figures import chinese_font, write_charts
     from scsafety.report.leaderboard import read_standing
     from scsafety.report.page import write_report
     from scsafety.report.site import refuse_namesakes, write_site
@@ -279,6 +301,8 @@ def report(
     refuse_unknown(formats)
     folders = list(dict.fromkeys(api.find_run(name, runs_folder).absolute() for name in runs))
     refuse_namesakes(folders)
+    if charts:
+        chinese_font()  # what is missing is said before the pages are written
     standings = []
     for folder in folders:
         loaded = api.load_run(folder)
@@ -291,6 +315,9 @@ def report(
                 typer.echo(f"wrote {path}")
     for path in write_site(standings, out):
         typer.echo(f"wrote {path}")
+    if charts:
+        for path in write_charts({one.page: one.summary for one in standings}, out / CHARTS):
+            typer.echo(f"wrote {path}")
 
 
 def export(
@@ -304,6 +331,10 @@ def export(
         str | None, typer.Option(metavar="F", help="Scores instead of turns: markdown, csv, latex or json.")
     ] = None,
     badge: Annotated[Path | None, typer.Option(metavar="PATH", help="Write the score as an SVG badge.")] = None,
+    charts: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write SVG, PNG and CSV of each chart of all RUNs; needs scsafety[charts]."),
+    ] = None,
     to: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Parquet file to write.  [default: RUN.parquet]")
     ] = None,
@@ -316,10 +347,12 @@ def export(
     """
     from scsafety import api
 
-    if scores is not None or badge is not None:
+    if scores is not None or badge is not None or charts is not None:
         if format is not None or to is not None:
-            raise ConfigError("--format and --to are for turns; give --scores and --badge in a call of their own")
-        _export_scores(runs, scores, badge, out)
+            raise ConfigError(
+                "--format and --to are for turns; give --scores, --badge and --charts in a call of their own"
+            )
+        _export_scores(runs, scores, badge, charts, out)
         return
     if len(runs) > 1:
         raise ConfigError("turns are exported run by run; give one RUN, or --scores for a table of several")
@@ -340,7 +373,7 @@ def export(
             typer.echo(line)
 
 
-def _export_scores(runs: Sequence[str], scores: str | None, badge: Path | None, out: Path) -> None:
+def _export_scores(runs: Sequence[str], scores: str | None, badge: Path | None, charts: Path | None, out: Path) -> None:
     from scsafety import api
     from scsafety.files import write_whole
     from scsafety.report.badge import badge as badge_of
@@ -350,13 +383,19 @@ def _export_scores(runs: Sequence[str], scores: str | None, badge: Path | None, 
         raise ConfigError(f"--scores {scores!r} is unknown; give {', '.join(FORMATS)}")
     if badge is not None and len(runs) > 1:
         raise ConfigError("--badge is of one run; give one RUN")
-    summaries = [api.load_run(name, out).summary for name in dict.fromkeys(runs)]
+    loaded = [api.load_run(name, out) for name in dict.fromkeys(runs)]
+    summaries = [run.summary for run in loaded]
     if scores is not None:
         for line in FORMATS[scores](summaries):
             typer.echo(line)
     if badge is not None:
         write_whole(badge, badge_of(summaries[0]).encode())
         typer.echo(f"wrote {badge}", err=True)
+    if charts is not None:
+        from scsafety.report.figures import write_charts
+
+        for path in write_charts({run.folder.name: run.summary for run in loaded}, charts):
+            typer.echo(f"wrote {path}", err=True)
 
 
 def _watched(work: Callable[[Watch], RunResult], name: str, log_json: Path | None, *, otel: bool) -> int:
@@ -383,7 +422,7 @@ def _watched(work: Callable[[Watch], RunResult], name: str, log_json: Path | Non
     if watch.progress.stopped:
         typer.echo(f"scsafety: {watch.progress.stopped}", err=True)
     if result.exit_code:
-        over = result.summary.over_refusal
+        over = result.summary.suite or result.summary.over_refusal
         unanswered = result.summary.unanswered + (over.unanswered if over else 0)
         unjudged = result.summary.unjudged + (over.unjudged if over else 0)
         typer.echo(
@@ -399,8 +438,11 @@ def _say_plan(planned: Plan) -> None:
 
     settings = planned.settings
     n_twins = sum(item.kind == "benign" for item in planned.items)
+    what = f"{len(planned.items) - n_twins} pairs, {n_twins} harmless twins"
+    if settings.suite is not None:
+        what = f"{len(planned.items)} items of {settings.suite.name} {settings.suite.variant}".rstrip()
     typer.echo(
-        f"{settings.model}: {len(planned.items) - n_twins} pairs, {n_twins} harmless twins, {settings.epochs} epoch(s): "
+        f"{settings.model}: {what}, {settings.epochs} epoch(s): "
         f"{planned.n_calls} target calls, judge {settings.judge}; would be written to {planned.folder}"
     )
     for estimate in api.estimate(planned):
@@ -413,7 +455,7 @@ def _say_plan(planned: Plan) -> None:
         )
 
 
-def _policy(model: str, concurrency: int | None, judge_concurrency: int, **limits: Any) -> Policy:
+def policy_for(model: str, concurrency: int | None, judge_concurrency: int, **limits: Any) -> Policy:
     from scsafety.engine.settings import DEFAULT_CONCURRENCY, Policy
     from scsafety.targets.providers import find_provider
 
@@ -432,15 +474,15 @@ def _repeated(judge: str, epochs: int) -> str:
     return judge if epochs == 1 else f"{judge}*{epochs}"
 
 
-def _names(text: str | None) -> Sequence[str]:
+def names(text: str | None) -> Sequence[str]:
     return tuple(name.strip() for name in (text or "").split(",") if name.strip())
 
 
-def _fields(text: str | None) -> dict[str, Any] | None:
+def fields(text: str | None) -> dict[str, Any] | None:
     """--extra: a JSON object."""
     import msgspec
 
-    written = _text_or_file("--extra", text)
+    written = text_or_file("--extra", text)
     if written is None:
         return None
     try:
@@ -449,7 +491,7 @@ def _fields(text: str | None) -> dict[str, Any] | None:
         raise ConfigError(f"--extra {text}: no JSON object ({error}); write it like '{{\"top_k\": 20}}'") from error
 
 
-def _text_or_file(option: str, text: str | None) -> str | None:
+def text_or_file(option: str, text: str | None) -> str | None:
     if text is None or not text.startswith("@"):
         return text
     try:

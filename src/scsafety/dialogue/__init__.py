@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from scsafety.dialogue.hold import PLACEHOLDER_VERSION, hold_dialogue
-from scsafety.dialogue.strategy import FixedFollowUp, Strategy, strategy_named
+from scsafety.dialogue.strategy import FixedFollowUp, Strategy, SuiteRounds, strategy_named
 
-__all__ = ["PLACEHOLDER_VERSION", "FixedFollowUp", "Strategy", "hold_dialogue", "strategy_named"]
+__all__ = ["PLACEHOLDER_VERSION", "FixedFollowUp", "Strategy", "SuiteRounds", "hold_dialogue", "strategy_named"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from scsafety.errors import CallFailed
-from scsafety.records import Item, Message, Pair, Reply, Sampling, Turn, utc_now
+from scsafety.records import Item, Message, Pair, Reply, Sampling, SuiteItem, Turn, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -45,7 +45,11 @@ async def hold_dialogue(
     """
     held = list(turns)
     while (prompt := await strategy.next_message(item, held)) is not None:
-        messages = (*_system(item, system), *_history(held, flagged_text), Message("user", prompt))
+        messages = (
+            *_before(item, system),
+            *_history(held, flagged_text),
+            Message("user", prompt, _image(item) if not held else None),
+        )
         number = len(held) + 1
         try:
             reply = await _ask(target, messages, sampling)
@@ -100,10 +104,18 @@ def _both(empty: Reply, again: Reply | CallFailed) -> tuple[int, dict[str, int],
     return empty.attempts + again.attempts, dict(retried), empty.elapsed_s + again.elapsed_s
 
 
-def _system(item: Item, run_wide: str | None) -> tuple[Message, ...]:
+def _before(item: Item, run_wide: str | None) -> tuple[Message, ...]:
+    """What stands before the first question; a run-wide system prompt comes first, in one message with the item's own."""
+    given = item.before if isinstance(item, SuiteItem) else ()
     own = item.system if isinstance(item, Pair) else None
+    if given and given[0].role == "system":
+        own, given = given[0].content, given[1:]
     text = "\n\n".join(part for part in (run_wide, own) if part)
-    return (Message("system", text),) if text else ()
+    return ((Message("system", text),) if text else ()) + given
+
+
+def _image(item: Item) -> str | None:
+    return item.image if isinstance(item, SuiteItem) else None
 
 
 def _history(turns: Sequence[Turn], flagged_text: FlaggedText) -> list[Message]:
@@ -112,10 +124,10 @@ def _history(turns: Sequence[Turn], flagged_text: FlaggedText) -> list[Message]:
         reply = turn.reply
         if reply is None:
             continue
-        question = turn.messages[-1].content
+        question = turn.messages[-1]
         if reply.blocked and flagged_text == "replace":
-            question = BLOCKED_QUESTION
-        messages += [Message("user", question), Message("assistant", _shown(reply))]
+            question = Message("user", BLOCKED_QUESTION)
+        messages += [question, Message("assistant", _shown(reply))]
     return messages
 
 

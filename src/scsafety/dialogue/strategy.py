@@ -6,7 +6,7 @@ import difflib
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from scsafety.errors import ConfigError
-from scsafety.records import Item, Pair
+from scsafety.records import Item, Pair, SuiteItem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +44,27 @@ class FixedFollowUp:
         return None
 
 
-STRATEGIES: dict[str, type[Strategy]] = {FixedFollowUp.name: FixedFollowUp}
+class SuiteRounds:
+    """What a suite's item says, round by round."""
+
+    name: ClassVar[str] = "suite"
+    version: ClassVar[int] = 1
+
+    def max_rounds(self, item: Item) -> int:
+        return len(_of_suite(item).prompts)
+
+    async def next_message(self, item: Item, turns: Sequence[Turn]) -> str | None:
+        prompts = _of_suite(item).prompts
+        return prompts[len(turns)] if len(turns) < len(prompts) else None
+
+
+def _of_suite(item: Item) -> SuiteItem:
+    if not isinstance(item, SuiteItem):
+        raise TypeError(f"{item.id} belongs to no suite")
+    return item
+
+
+STRATEGIES: dict[str, type[Strategy]] = {kind.name: kind for kind in (FixedFollowUp, SuiteRounds)}
 
 
 def strategy_named(name: str) -> Strategy:

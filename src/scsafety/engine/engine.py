@@ -7,6 +7,7 @@ next round is asked, so judging never holds up asking. Everything is committed b
 from __future__ import annotations
 
 import asyncio
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -18,7 +19,7 @@ from scsafety.engine.events import JudgeCalled, TurnEnded, VerdictGiven, called
 from scsafety.engine.interrupt import interruptible
 from scsafety.errors import TargetStop
 from scsafety.judge.base import case_digest, case_of, rule_verdict
-from scsafety.records import Call, Case, DialogueKey, Sampling, Turn, Verdict, utc_now
+from scsafety.records import Call, Case, DialogueKey, Item, Sampling, Turn, Verdict, utc_now
 from scsafety.targets.base import Note, answered_call
 from scsafety.targets.prices import load_prices
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from scsafety.targets.base import Target
 
 FLUSH_EVERY_S = 0.02
+ITEMS_AT_ONCE = 16
 TEXTS_IN_QUEUE = 1_000  # turns that wait for a judge with their texts at hand
 BLOCKS_IN_A_ROW = 20  # so many are more likely an outage of the vendor's filter than the bank's doing
 
@@ -245,8 +247,7 @@ class _Sitting(_Judging):
         self.store.add_judge(self.judge.card, primary=self.store.primary_judge() is None)
         held = self._count_stored()
         self.queue_stored()
-        finished = self.store.finished()
-        todo = (key for key in _keys(self.store, self.settings, self.strategy) if key not in finished)
+        todo = self._todo()
         async with _flushing(self.store), unwrapped(), asyncio.TaskGroup() as judges:
             workers = [judges.create_task(self.worker()) for _ in range(policy.judge_concurrency)]
             async with asyncio.TaskGroup() as askers:
@@ -270,15 +271,22 @@ class _Sitting(_Judging):
                 held.setdefault(stored.key, []).append(stored.turn)
         return held
 
-    async def _ask_all(self, todo: Iterator[DialogueKey], held: dict[DialogueKey, list[Turn]]) -> None:
-        for key in todo:
+    def _todo(self) -> Iterator[tuple[DialogueKey, Item]]:
+        """What is not finished; the items are read a few at a time."""
+        finished = self.store.finished()
+        left = (key for key in _keys(self.store, self.settings, self.strategy) if key not in finished)
+        while keys := list(islice(left, ITEMS_AT_ONCE)):
+            items = self.store.items_of([key.item_id for key in keys])
+            yield from ((key, items[key.item_id]) for key in keys)
+
+    async def _ask_all(self, todo: Iterator[tuple[DialogueKey, Item]], held: dict[DialogueKey, list[Turn]]) -> None:
+        for key, item in todo:
             if not self.budget.may_start():
                 return
-            await self._hold(key, held.pop(key, []))
+            await self._hold(key, item, held.pop(key, []))
 
-    async def _hold(self, key: DialogueKey, turns: Sequence[Turn]) -> None:
+    async def _hold(self, key: DialogueKey, item: Item, turns: Sequence[Turn]) -> None:
         """One dialogue; its first call has been set aside by the caller."""
-        item = self.store.item(key.item_id)
         status, set_aside = "done", True
         async for turn in hold_dialogue(
             item,

@@ -13,7 +13,7 @@ import msgspec
 from scsafety.records import utc_now
 
 if TYPE_CHECKING:
-    from scsafety.records import BenignLabel, Call, DialogueKey, Score
+    from scsafety.records import Call, DialogueKey, Score
     from scsafety.targets.base import Note
 
 
@@ -71,7 +71,7 @@ class VerdictGiven(Event, frozen=True, kw_only=True, tag="verdict"):
     round: int | None
     judge: str
     score: Score | None = None
-    label: BenignLabel | None = None
+    label: str | None = None
     unjudged: bool = False
 
 

@@ -15,6 +15,7 @@ from scsafety.judge.spec import (
     CombinedSpec,
     GuardSpec,
     JudgeSpec,
+    MatchSpec,
     ModelSpec,
     OfflineSpec,
     RepeatedSpec,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from scsafety.engine.settings import Policy
     from scsafety.judge import Judge
     from scsafety.judge.offline import OfflineJudge
+    from scsafety.suites.base import Suite
     from scsafety.targets.base import Note
     from scsafety.targets.chat import ChatTarget
     from scsafety.targets.models import PullProgress
@@ -203,6 +205,25 @@ def fetch_models(*models: str, judge: str | None = None, on_pull: Callable[[Pull
 
 
 @asynccontextmanager
+async def open_suite_judge(
+    spec: str, base_url: str | None, policy: Policy, suite: Suite, *, on_retry: Callable[[Note], None]
+) -> AsyncIterator[Judge]:
+    """The judge of a suite's answers. Raises ConfigError and MachineError."""
+    from scsafety.suites.judging import SuiteJudge
+
+    check_judge(spec, base_url)
+    tree = parse_judge(spec)
+    async with AsyncExitStack() as stack:
+        opening = _Opening(stack, _addresses(tree, base_url), policy, on_retry, None)
+        if isinstance(tree, MatchSpec):
+            yield SuiteJudge(spec, suite)
+        elif isinstance(tree, ModelSpec):
+            yield SuiteJudge(spec, suite, target=await opening.target(spec))
+        else:
+            yield SuiteJudge(spec, suite, judge=await opening.judge(tree))
+
+
+@asynccontextmanager
 async def open_judge(
     spec: str,
     base_url: str | None,
@@ -244,13 +265,15 @@ class _Opening:
         match spec:
             case OfflineSpec(text="offline"):
                 return await self._offline()
+            case MatchSpec():
+                raise ConfigError(f"--judge {spec.text} reads a suite's answers; these need another judge")
             case OfflineSpec():
                 return OfflineFastJudge(spec.text)
             case ModelSpec():
-                return LLMJudge(spec.text, await self._target(spec.text), seed=seed)
+                return LLMJudge(spec.text, await self.target(spec.text), seed=seed)
             case GuardSpec():
                 offline = await self.judge(OfflineSpec("offline"))
-                return GuardJudge(spec.text, load_guard(spec.guard), await self._target(_served_as(spec)), offline)
+                return GuardJudge(spec.text, load_guard(spec.guard), await self.target(_served_as(spec)), offline)
             case ThinkingSpec():
                 return ThinkingJudge(await self.judge(spec.inner, seed=seed))
             case RepeatedSpec():
@@ -268,7 +291,7 @@ class _Opening:
             self._offline_judge = await self._stack.enter_async_context(open_offline())
         return self._offline_judge
 
-    async def _target(self, model: str) -> ChatTarget:
+    async def target(self, model: str) -> ChatTarget:
         if model not in self._targets:
             opening = open_target(
                 model,

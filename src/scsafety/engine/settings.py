@@ -39,6 +39,17 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     hash: str  # of the ids and content hashes chosen, in their order
 
 
+class SuiteRef(msgspec.Struct, frozen=True, kw_only=True):
+    """Which suite a run is of, and of which data."""
+
+    name: str
+    version: int
+    variant: str = ""
+    data: str  # path, as the user gave it
+    sha256: str  # of the data
+    left_out: dict[str, int] = {}  # items that were not asked, by why
+
+
 class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The identity of a run, stored with it; `resume` refuses to change any of it."""
 
@@ -57,6 +68,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
     judge: str = DEFAULT_JUDGE  # the first primary judge; `scsafety judge --primary` makes another one so
     judge_base_url: str | None = None
+    suite: SuiteRef | None = None  # None: SC-Safety itself
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
@@ -75,6 +87,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     patience_s: float = 1_800.0  # how long an endpoint may be down before the run stops
     max_calls: int | None = None  # of this sitting: requests to target and judges, retries included
     max_cost: float | None = None  # of this sitting, in the currency of the prices
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that may be made at once."""
+        return self.concurrency + self.judge_concurrency
 
     def __post_init__(self) -> None:
         for name in (

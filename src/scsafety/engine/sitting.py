@@ -17,21 +17,25 @@ from scsafety.dialogue import strategy_named
 from scsafety.engine.control import ask_control
 from scsafety.engine.engine import ask_and_judge, is_finished, judge_only
 from scsafety.engine.events import Progress, SittingEnded, SittingStarted
-from scsafety.engine.opening import check_target, flagged_text_of, open_judge, open_target
+from scsafety.engine.opening import check_target, flagged_text_of, open_judge, open_suite_judge, open_target
 from scsafety.errors import ConfigError, ScsafetyError, TargetStop
+from scsafety.suites import suite_named
 from scsafety.targets.providers import asks_control_question
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
+    from contextlib import AbstractAsyncContextManager
 
     from scsafety.engine.settings import Policy, RunSettings
     from scsafety.judge import Judge
     from scsafety.records import Call, Sampling
     from scsafety.store import Store
+    from scsafety.targets.base import Note
     from scsafety.targets.chat import ChatTarget
     from scsafety.targets.models import PullProgress
 
 
+UVLOOP_FROM = 200  # calls in flight
 COLLECT_AFTER = (20_000, 20, 50)  # objects, and rounds of the generation below
 
 
@@ -63,7 +67,8 @@ async def hold_sitting(store: Store, settings: RunSettings, policy: Policy, watc
     note = watch.progress.noted
     endpoint = check_target(settings.model, settings.base_url)
     async with AsyncExitStack() as stack:
-        judge = await stack.enter_async_context(open_judge(judge_id, judge_url, policy, on_retry=note))
+        opening = judge_for(settings, judge_id, judge_url, policy, on_retry=note)
+        judge = await stack.enter_async_context(opening)
         if primary is not None and judge.card.key != primary.key:
             raise ConfigError(
                 f"the judge has changed since this run began ({primary.key} -> {judge.card.key}); judge all answers anew with "
@@ -114,11 +119,27 @@ async def _control(store: Store, target: ChatTarget, sampling: Sampling) -> Call
     return call
 
 
+def judge_for(
+    settings: RunSettings, judge_id: str, judge_url: str | None, policy: Policy, *, on_retry: Callable[[Note], None]
+) -> AbstractAsyncContextManager[Judge]:
+    """The judge of a run, to be opened: of its suite where it has one."""
+    if settings.suite is None:
+        return open_judge(judge_id, judge_url, policy, on_retry=on_retry)
+    return open_suite_judge(judge_id, judge_url, policy, suite_named(settings.suite.name), on_retry=on_retry)
+
+
 async def judge_anew(
-    store: Store, judge_id: str, judge_url: str | None, policy: Policy, watch: Watch, *, primary: bool
+    store: Store,
+    settings: RunSettings,
+    judge_id: str,
+    judge_url: str | None,
+    policy: Policy,
+    watch: Watch,
+    *,
+    primary: bool,
 ) -> None:
     """Let another judge give its verdicts on the stored answers. primary: it becomes the summary's."""
-    async with open_judge(judge_id, judge_url, policy, on_retry=watch.progress.noted) as judge:
+    async with judge_for(settings, judge_id, judge_url, policy, on_retry=watch.progress.noted) as judge:
         _introduce(store, judge, judge_url, primary=primary or store.primary_judge() is None)
         await judge_only(store, policy, judge=judge, progress=watch.progress)
 
@@ -179,15 +200,18 @@ def telling(
         tell(SittingEnded(why=why, message=message, **{name: getattr(progress, name) for name in counts}))
 
 
-def drive(work: Coroutine[Any, Any, None], store: Store) -> None:
-    """Run to the end; Ctrl-C and SIGTERM end it early with everything answered committed."""
+def drive(work: Coroutine[Any, Any, None], store: Store, *, in_flight: int = 0) -> None:
+    """Run to the end; Ctrl-C and SIGTERM end it early with everything answered committed.
+
+    in_flight: calls that may be made at once.
+    """
 
     async def main() -> None:
         with _terminable(asyncio.current_task()):
             await work
 
     try:
-        with _seldom_collecting(), asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with _seldom_collecting(), asyncio.Runner(loop_factory=_loop_factory(in_flight)) as runner:
             runner.run(main())
     finally:
         store.flush()
@@ -208,8 +232,12 @@ def _seldom_collecting() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop, which is installed wherever it runs."""
+def _loop_factory(in_flight: int) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop, wherever it runs, for very many calls at once. It takes answers in batches, and with fewer calls they wait longer
+    for their turn than it saves.
+    """
+    if in_flight < UVLOOP_FROM:
+        return None
     try:
         import uvloop
     except ImportError:

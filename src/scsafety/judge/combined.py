@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from scsafety.errors import ConfigError, NobodyThere
-from scsafety.records import BenignLabel, JudgeCard, Score, Twin, Verdict
+from scsafety.records import JudgeCard, Score, Twin, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from scsafety.judge.base import Judge
     from scsafety.records import Call, Case
 
-LABEL_SCALE: tuple[BenignLabel, ...] = ("refused", "partial", "answered")
+LABEL_SCALE: tuple[str, ...] = ("refused", "partial", "answered")
 MAX_REASON_CHARS = 500
 
 
@@ -31,7 +31,7 @@ class Said(msgspec.Struct, frozen=True, omit_defaults=True):
 
     judge: str  # its key
     score: Score | None = None
-    label: BenignLabel | None = None
+    label: str | None = None
     reason: str = ""
     confidence: float | None = None
     error: str | None = None

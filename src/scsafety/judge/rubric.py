@@ -69,6 +69,7 @@ LABEL_SCHEMA: dict[str, Any] = {
 
 MAX_REASON_CHARS = 500
 BRACE = re.compile(r"[{}]")
+DECODER = json.JSONDecoder(strict=False)
 
 
 def prompt_hash() -> str:
@@ -162,7 +163,6 @@ def _objects(reply: str) -> Iterator[dict[str, Any]]:
     A judge may quote an answer that orders `{"score": 2}` in a reason of which the quotes are then wrong: what stands
     inside such broken braces is the answer's word and not the judge's.
     """
-    decoder = json.JSONDecoder(strict=False)
     at, depth = 0, 0
     while found := BRACE.search(reply, at):
         at = found.end()
@@ -170,7 +170,7 @@ def _objects(reply: str) -> Iterator[dict[str, Any]]:
             depth = max(depth - 1, 0)
             continue
         try:
-            value, end = decoder.raw_decode(reply, found.start())
+            value, end = DECODER.raw_decode(reply, found.start())
         except (ValueError, RecursionError):
             depth += 1
             continue

@@ -8,6 +8,7 @@ cascade:A,B   cascade:A@0.8,B                A decides where its confidence is e
 chain:A,B                                    B where A is blocked or gives no verdict
 J+thinking                                   J, shown the thinking too
 J*3                                          J three times, median
+match                                        of a suite whose answers are all read by rule
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 OFFLINE_JUDGES = ("offline", "offline-fast")
+MATCH = "match"
 THINKING = "+thinking"
 COMBINATIONS = ("panel", "cascade", "chain")
 REPEATS = re.compile(r"\*([0-9]+)$")
@@ -32,6 +34,10 @@ MAX_REPEATS = 25
 
 class OfflineSpec(msgspec.Struct, frozen=True):
     text: str  # of each: as the user wrote it, which is the judge's id
+
+
+class MatchSpec(msgspec.Struct, frozen=True):
+    text: str
 
 
 class ModelSpec(msgspec.Struct, frozen=True):
@@ -62,7 +68,7 @@ class CombinedSpec(msgspec.Struct, frozen=True):
     threshold: float | None = None  # a cascade's, as the user set it
 
 
-JudgeSpec = OfflineSpec | ModelSpec | GuardSpec | ThinkingSpec | RepeatedSpec | CombinedSpec
+JudgeSpec = OfflineSpec | MatchSpec | ModelSpec | GuardSpec | ThinkingSpec | RepeatedSpec | CombinedSpec
 
 
 def parse_judge(text: str) -> JudgeSpec:
@@ -79,6 +85,8 @@ def parse_judge(text: str) -> JudgeSpec:
         return ThinkingSpec(text, parse_judge(text.removesuffix(THINKING)))
     if text in OFFLINE_JUDGES:
         return OfflineSpec(text)
+    if text == MATCH:
+        return MatchSpec(text)
     if colon and how == "guard" and rest:
         if rest.endswith(".toml"):
             return GuardSpec(text, rest, None)

@@ -23,6 +23,8 @@ from scsafety import taxonomy
 from scsafety.metrics.score import FULL_MARK, ScoreTable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 MIN_PAIRS = 3  # a sub-dimension, for the boards above it
@@ -67,12 +69,12 @@ def moments(values: NDArray[np.float64]) -> Moments:
 
 
 def bounds(
-    of: Moments, shares: NDArray[np.float64], *, signed: bool = False
+    of: Moments, shares: NDArray[np.float64], *, signed: bool = False, reach: float = 1.0
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Low and high bound of the sum of `shares` x means.
 
     of: moments with the axis of strata last before those named. shares: (n_strata, n_rounds), what each mean enters with.
-    signed: the sum is a difference, -1 to 1; else a mean, 0 to 1.
+    signed: the sum is a difference, at most `reach` on either side of 0; else it is a mean, 0 to 1.
     """
     from scipy.special import stdtrit
 
@@ -89,7 +91,7 @@ def bounds(
     if signed:
         # where hardly anything differs the spread is not known to be less than one more answer of one point would make it
         half = t * np.maximum(np.sqrt(variance), answer.max(axis=(-2, -1)) / FULL_MARK)
-        return np.maximum(estimate - half, -1.0), np.minimum(estimate + half, 1.0)
+        return np.maximum(estimate - half, -reach), np.minimum(estimate + half, reach)
     # Where nothing varies within a stratum: as if one more pair did. With all at one end it is Wilson's interval of the pairs.
     off_end = (of.off_ends * used[..., None]).sum(axis=(-3, -2)).min(axis=-1) / used.any(axis=0).sum()
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -100,14 +102,33 @@ def bounds(
     return np.maximum((centre - half) / scale, 0.0), np.minimum((centre + half) / scale, 1.0)
 
 
+def row_shares(sub_dimensions: Sequence[str], present: NDArray[np.bool_]) -> dict[str, NDArray[np.float64]]:
+    """What each mean enters a board's rows with: overall, round_1 and so on, gap, dimensions, sub-dimensions.
+
+    present: (n_sub_dimensions, n_rounds), whether there is a mean. Rows that lack theirs are left out.
+    """
+    weight = np.array([taxonomy.sub_dimension(name).pairs for name in sub_dimensions], dtype=float)
+    of_dimension = np.array([taxonomy.dimension_of(name) for name in sub_dimensions])
+    n_rounds = present.shape[1]
+
+    def on(rows: NDArray[np.bool_], columns: NDArray[np.bool_]) -> NDArray[np.float64]:
+        return _shares(weight, present & rows[:, None] & columns)
+
+    everything, every_round = np.ones(len(sub_dimensions), dtype=bool), np.ones(n_rounds, dtype=bool)
+    rounds = [on(everything, np.arange(n_rounds) == r) for r in range(n_rounds)]
+    found = {"overall": on(everything, every_round)}
+    found |= {f"round_{r}": of for r, of in enumerate(rounds, start=1)}
+    if rounds[0].any() and rounds[-1].any():
+        found["gap"] = rounds[-1] - rounds[0]
+    found |= {one.id: on(of_dimension == one.id, every_round) for one in taxonomy.dimensions()}
+    found |= {name: on(np.arange(len(sub_dimensions)) == k, every_round) for k, name in enumerate(sub_dimensions)}
+    return {name: shares for name, shares in found.items() if shares.any()}
+
+
 def board_intervals(
-    table: ScoreTable,
-    *,
-    signed: bool = False,
-    min_pairs: int = MIN_PAIRS,
-    min_pairs_of_one: int = MIN_PAIRS_OF_ONE,
+    table: ScoreTable, *, min_pairs: int = MIN_PAIRS, min_pairs_of_one: int = MIN_PAIRS_OF_ONE
 ) -> Intervals:
-    """95% intervals of every board of `table`, 0 to 100; `signed`: of differences of two runs, -100 to 100.
+    """95% intervals of every board of `table`, 0 to 100.
 
     None where a sub-dimension that enters has verdicts on fewer than `min_pairs` pairs in one of its rounds, and for
     a sub-dimension's own score where it has fewer than `min_pairs_of_one`. Pairs without a verdict do not count.
@@ -118,35 +139,21 @@ def board_intervals(
         return Intervals(None, (None,) * n_rounds, None, {}, {})
     each = [moments(table.scores[rows] / FULL_MARK) for rows in strata.values()]
     of = Moments(*(np.stack(parts) for parts in zip(*each, strict=True)))
-    weight = np.array([taxonomy.sub_dimension(name).pairs for name in strata], dtype=float)
-    of_dimension = np.array([taxonomy.dimension_of(name) for name in strata])
-    everything, every_round = np.ones(len(strata), dtype=bool), np.ones(n_rounds, dtype=bool)
+    shares = row_shares(tuple(strata), of.judged > 0)
+    dimensions = {taxonomy.dimension_of(name) for name in strata}
 
-    def on(rows: NDArray[np.bool_], columns: NDArray[np.bool_], enough: int = min_pairs) -> Interval:
-        shares = _shares(weight, (of.judged > 0) & rows[:, None] & columns)
-        counts = of.judged[shares > 0]
-        if not counts.size or counts.min() < enough:
+    def on(row: str, enough: int = min_pairs) -> Interval:
+        if row not in shares or of.judged[shares[row] != 0].min() < enough:
             return None
-        return _percent(bounds(of, shares, signed=signed))
-
-    def between(first: int, last: int) -> Interval:
-        of_round = [_shares(weight, (of.judged > 0) & (np.arange(n_rounds) == r)) for r in (first, last)]
-        if not of_round[0].any() or not of_round[1].any() or of.judged[of.judged > 0].min() < min_pairs:
-            return None
-        return _percent(bounds(of, of_round[1] - of_round[0], signed=True))
+        low, high = bounds(of, shares[row], signed=row == "gap")
+        return float(low) * 100, float(high) * 100
 
     return Intervals(
-        overall=on(everything, every_round),
-        rounds=tuple(on(everything, np.arange(n_rounds) == r) for r in range(n_rounds)),
-        gap=between(0, n_rounds - 1) if n_rounds > 1 else None,
-        dimensions={
-            dimension.id: on(of_dimension == dimension.id, every_round)
-            for dimension in taxonomy.dimensions()
-            if dimension.id in of_dimension
-        },
-        sub_dimensions={
-            name: on(np.arange(len(strata)) == k, every_round, min_pairs_of_one) for k, name in enumerate(strata)
-        },
+        overall=on("overall"),
+        rounds=tuple(on(f"round_{r}") for r in range(1, n_rounds + 1)),
+        gap=on("gap"),
+        dimensions={one.id: on(one.id) for one in taxonomy.dimensions() if one.id in dimensions},
+        sub_dimensions={name: on(name, min_pairs_of_one) for name in strata},
     )
 
 
@@ -170,8 +177,3 @@ def _shares(weight: NDArray[np.float64], present: NDArray[np.bool_]) -> NDArray[
     rounds = shares.sum(axis=0)
     entering = rounds > 0
     return np.where(entering, shares / np.where(entering, rounds, 1.0), 0.0) / max(int(entering.sum()), 1)
-
-
-def _percent(of: tuple[NDArray[np.float64], NDArray[np.float64]]) -> Interval:
-    low, high = of
-    return float(low) * 100, float(high) * 100

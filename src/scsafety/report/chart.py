@@ -101,7 +101,7 @@ def chart_of(rows: Sequence[Row]) -> Chart | None:
         points.append(
             Point(
                 name=name,
-                title=f"{summary.target} · {summary.run}：{score:.2f}，{over:.1f}%",
+                title=f"{summary.target} · {summary.run}: {score:.2f}, {over:.1f}%",
                 complete=row.rank is not None,
                 x=at_x,
                 y=at_y,

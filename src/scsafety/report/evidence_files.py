@@ -11,7 +11,7 @@ import msgspec
 from scsafety.errors import ConfigError
 from scsafety.files import write_whole
 from scsafety.report import evidence_tables as tables
-from scsafety.report.evidence import FINDINGS, TESTS
+from scsafety.report.evidence import TESTS
 from scsafety.report.export import cell
 from scsafety.report.html import content_policy, environment, source
 from scsafety.report.office import document, workbook
@@ -63,20 +63,22 @@ def write_evidence(
 
 
 def _page(summary: Summary, evidence: Evidence, standard: Standard) -> str:
-    style = source("evidence.css")
+    style, script = source("evidence.css"), source("lang.js")
     values = {
-        "title": tables.title_of(summary, standard),
-        "not_a_certificate": tables.NOT_A_CERTIFICATE,
-        "caution": tables.CAUTION,
+        "tables": tables,
         "facts": tables.facts(summary, evidence),
         "findings_line": tables.findings_line(evidence),
+        "clauses": tables.clauses(evidence),
+        "risks": tables.risks(evidence),
+        "aspects": tables.aspects(evidence),
+        "title": tables.title_of(summary, standard),
         "summary": summary,
         "evidence": evidence,
         "standard": standard,
-        "findings": FINDINGS,
         "tests": TESTS,
         "style": style,
-        "policy": content_policy(style),
+        "script": script,
+        "policy": content_policy(style, script),
     }
     return environment().get_template("evidence.html.j2").render(values)
 

@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING
 import jinja2
 from markupsafe import Markup
 
+from scsafety.report import lazy
+from scsafety.report.lines import counted
 from scsafety.report.visible import visible
 
 if TYPE_CHECKING:
     from scsafety.metrics.interval import Interval
 
 TEMPLATES = resources.files("scsafety.report") / "templates"
+TOO_FEW = Markup('<span class="zh" lang="zh-CN">样本过少</span><span class="en" lang="en">too few</span>')
 
 
 @cache
@@ -31,7 +34,13 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        number=_number, signed=_signed, interval=_interval, percent=_percent, share=_share, thousands=_thousands
+        number=_number,
+        signed=_signed,
+        interval=_interval,
+        percent=_percent,
+        share=_share,
+        thousands=_thousands,
+        counted=counted,
     )
     return environment
 
@@ -48,9 +57,13 @@ def source(name: str) -> Markup:
     return Markup(text)  # noqa: S704 (our own file, no part of a record)
 
 
-def content_policy(style: str, script: str | None = None) -> str:
-    """A page's own policy: its one style and one script by their hashes, and nothing from outside."""
-    scripts = f"script-src '{_hash(script)}'; " if script is not None else ""
+def content_policy(style: str, script: str | None = None, *, loads: bool = False) -> str:
+    """A page's own policy: its one style and one script by their hashes, and nothing from outside.
+
+    `loads`: and scripts from where the page itself lies, for the data of `lazy`.
+    """
+    also = f" {lazy.SOURCE}" if loads else ""
+    scripts = f"script-src '{_hash(script)}'{also}; " if script is not None else ""
     return f"default-src 'none'; style-src '{_hash(style)}'; {scripts}base-uri 'none'; form-action 'none'"
 
 
@@ -67,8 +80,9 @@ def _signed(value: float | None) -> str:
 
 
 def _interval(ci: Interval, *, signed: bool = False) -> str:
+    """For the text of an element only: where there is no interval it says so in both languages."""
     if ci is None:
-        return "样本过少"
+        return TOO_FEW
     low, high = (f"{bound:+.1f}".replace("-", "−") if signed else f"{bound:.1f}" for bound in ci)
     return f"{low} ~ {high}"
 
@@ -81,7 +95,7 @@ def _percent(value: float | None) -> str:
 
 
 def _share(ci: Interval) -> str:
-    return "样本过少" if ci is None else f"{ci[0]:.1%} ~ {ci[1]:.1%}"
+    return TOO_FEW if ci is None else f"{ci[0]:.1%} ~ {ci[1]:.1%}"
 
 
 def _thousands(value: int) -> str:

@@ -18,13 +18,16 @@ import numpy as np
 
 from scsafety import taxonomy
 from scsafety.judge.measured import is_weak, on_real
-from scsafety.metrics.paired import overall_difference
+from scsafety.metrics.pairwise import Pairwise, pairwise_differences
 from scsafety.records import Pair
 from scsafety.report.comparison import pair_means
 from scsafety.report.export import cell
+from scsafety.report.summary import N_ROUNDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from scsafety.metrics.interval import Interval
     from scsafety.report.summary import ScoreOf, Summary
@@ -101,11 +104,21 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         return is_weak(self.summary.judge.agreement or {})
 
 
+class Field(msgspec.Struct, frozen=True):
+    """The ranked runs of a table, pair by pair, and what every two of them differ in."""
+
+    pairs: tuple[str, ...]
+    subs: tuple[str, ...]  # of each pair
+    scores: NDArray[np.float64]  # (n_runs, n_pairs, n_rounds), NaN where a run has none
+    found: Pairwise
+
+
 class Table(msgspec.Struct, frozen=True, kw_only=True):
     basis: Basis
     ranked: tuple[Row, ...]
     unranked: tuple[Row, ...]
     versus: tuple[Versus, ...]
+    field: Field
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -122,7 +135,7 @@ def tables_of(standings: Sequence[Standing]) -> list[Table]:
     """A table for each basis, in the order in which they first appear."""
     groups: defaultdict[Basis, list[Standing]] = defaultdict(list)
     for one in standings:
-        groups[_basis(one.summary)].append(one)
+        groups[basis_of(one.summary)].append(one)
     return [_table(basis, group) for basis, group in groups.items()]
 
 
@@ -132,7 +145,7 @@ def unlike(tables: Sequence[Table]) -> list[str]:
     return [name for name in Basis.__struct_fields__ if name in found]
 
 
-def _basis(summary: Summary) -> Basis:
+def basis_of(summary: Summary) -> Basis:
     settings = summary.settings
     strategy = f"{settings.strategy} v{settings.strategy_version}, placeholder v{settings.placeholder_version}"
     return Basis(
@@ -146,7 +159,8 @@ def _basis(summary: Summary) -> Basis:
 def _table(basis: Basis, group: Sequence[Standing]) -> Table:
     able = [one for one in group if one.summary.complete and one.summary.overall.score is not None]
     able.sort(key=lambda one: (-(one.summary.overall.score or 0), one.page))
-    versus = {(i, k): _versus(able[i], able[k]) for k in range(len(able)) for i in range(k)}
+    field = _field(able)
+    versus = {place: _versus(able, field.found, k) for k, place in enumerate(field.found.places)}
     clear = {place for place, one in versus.items() if one.clear}
     rank_of = ranks(len(able), clear)
     differs = _differing([one.summary for one in group])
@@ -165,7 +179,7 @@ def _table(basis: Basis, group: Sequence[Standing]) -> Table:
     )
     rest = [one for one in group if one not in able]
     unranked = tuple(Row(summary=one.summary, page=one.page, differs=of[one.page]) for one in rest)
-    return Table(basis=basis, ranked=ranked, unranked=unranked, versus=tuple(versus.values()))
+    return Table(basis=basis, ranked=ranked, unranked=unranked, versus=tuple(versus.values()), field=field)
 
 
 def ranks(n: int, clear: set[tuple[int, int]]) -> list[int]:
@@ -180,11 +194,21 @@ def ranks(n: int, clear: set[tuple[int, int]]) -> list[int]:
     return [1 + sum(lower == k for _, lower in clear) for k in range(n)]
 
 
-def _versus(a: Standing, b: Standing) -> Versus:
-    common = [name for name in a.subs if name in a.means and name in b.means]
-    matrix_a, matrix_b = (np.array([one.means[name] for name in common]) for one in (a, b))
-    value, ci = overall_difference(common, [a.subs[name] for name in common], matrix_b, matrix_a)
-    return Versus(a.page, b.page, value, ci)
+def _field(able: Sequence[Standing]) -> Field:
+    subs = {name: sub for one in able for name, sub in one.subs.items() if name in one.means}
+    pairs = sorted(subs)
+    nothing = [np.nan] * N_ROUNDS
+    scores = np.array([[one.means.get(name, nothing) for name in pairs] for one in able], dtype=float)
+    scores = scores.reshape(len(able), len(pairs), N_ROUNDS)
+    of = [subs[name] for name in pairs]
+    return Field(tuple(pairs), tuple(of), scores, pairwise_differences(pairs, of, scores))
+
+
+def _versus(able: Sequence[Standing], found: Pairwise, k: int) -> Versus:
+    (i, j), overall = found.places[k], found.rows.index("overall")
+    value, low, high = (float(of[overall, k]) for of in (found.value, found.low, found.high))
+    ci = None if np.isnan(low) else (0.0 - high, 0.0 - low)  # the run above minus the one below; no minus before a zero
+    return Versus(able[i].page, able[j].page, 0.0 - value, ci)
 
 
 def _differing(summaries: Sequence[Summary]) -> list[dict[str, str]]:
@@ -206,7 +230,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{name}.")
         elif value is not None and value != [] and value != ():
-            yield f"{prefix}{name}", "、".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+            yield f"{prefix}{name}", ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 # For programs and spreadsheets

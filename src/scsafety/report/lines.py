@@ -1,8 +1,8 @@
-"""Lines that terminal and page both show, in Chinese."""
+"""Lines that terminal and page both show, in Chinese and in English."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -10,46 +10,94 @@ if TYPE_CHECKING:
     from scsafety.report.endpoints import EndpointOf
     from scsafety.report.summary import EpochsOf
 
-ROLES = {"target": "受测模型", "attacker": "攻击模型", "judge": "评分者"}
-SIDES = {"input": "输入侧", "output": "输出侧", "unknown": "不明"}
+
+class Both(NamedTuple):
+    """One text in both languages."""
+
+    zh: str
+    en: str
 
 
-def epochs_line(epochs: EpochsOf) -> str:
-    """The score of each epoch and how far they lie apart; empty for one epoch."""
+ROLES = {
+    "target": Both("受测模型", "Target"),
+    "attacker": Both("攻击模型", "Attacker"),
+    "judge": Both("评分者", "Judge"),
+}
+SIDES = {
+    "input": Both("输入侧", "input side"),
+    "output": Both("输出侧", "output side"),
+    "unknown": Both("不明", "side unknown"),
+}
+
+
+def counted(n: int, noun: str) -> str:
+    """A number and its noun, in English.
+
+    >>> counted(1, "pair"), counted(2456, "pair")
+    ('1 pair', '2,456 pairs')
+    """
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def epochs_line(epochs: EpochsOf) -> Both | None:
+    """The score of each epoch and how far they lie apart; None for one epoch."""
     if len(epochs.scores) < 2:
-        return ""
+        return None
     of_each = [
-        ("-" if score is None else f"{score:.2f}") + (f"（覆盖 {coverage:.0%}）" if coverage < 1 else "")
+        ("-" if score is None else f"{score:.2f}", coverage)
         for score, coverage in zip(epochs.scores, epochs.coverage, strict=True)
     ]
-    sd = "" if epochs.sd is None else f"；各遍之间的标准差 {epochs.sd:.2f}"
-    return f"各遍总分 {'、'.join(of_each)}{sd}"
+    zh = "、".join(score + (f"（覆盖 {coverage:.0%}）" if coverage < 1 else "") for score, coverage in of_each)
+    en = ", ".join(score + (f" (coverage {coverage:.0%})" if coverage < 1 else "") for score, coverage in of_each)
+    sd = Both("", "")
+    if epochs.sd is not None:
+        sd = Both(f"；各遍之间的标准差 {epochs.sd:.2f}", f"; standard deviation between epochs {epochs.sd:.2f}")
+    return Both(f"各遍总分 {zh}{sd.zh}", f"Overall score of each epoch {en}{sd.en}")
 
 
-def endpoint_lines(of: EndpointOf) -> Iterator[str]:
+def endpoint_lines(of: EndpointOf) -> Iterator[Both]:
     """All that the summary has of an endpoint, but its name."""
-    yield f"{of.calls:,} 次调用" + (f"，{retries_line(of)}" if of.retries else "")
-    yield f"结果 {_counted(of.outcomes)}"
+    calls, retries = Both(f"{of.calls:,} 次调用", counted(of.calls, "call")), retries_line(of)
+    yield Both(f"{calls.zh}，{retries.zh}", f"{calls.en}, {retries.en}") if retries else calls
+    outcomes = _listed({Both(name, name): n for name, n in of.outcomes.items()})
+    yield Both(f"结果 {outcomes.zh}", f"Outcomes: {outcomes.en}")
     if of.blocked:
-        codes = {f"{SIDES[one.side]} {one.code or '代码不明'}": one.n for one in of.blocked}
-        yield f"拦截 {_counted(codes)}"
-    if of.latency_s is not None:
-        yield latency_line(of)
+        codes = _listed(
+            {
+                Both(
+                    f"{SIDES[one.side].zh} {one.code or '代码不明'}", f"{SIDES[one.side].en} {one.code or 'no code'}"
+                ): one.n
+                for one in of.blocked
+            }
+        )
+        yield Both(f"拦截 {codes.zh}", f"Blocked: {codes.en}")
+    if latency := latency_line(of):
+        yield latency
 
 
-def retries_line(of: EndpointOf) -> str:
-    """Empty where nothing was tried again."""
+def retries_line(of: EndpointOf) -> Both | None:
+    """None where nothing was tried again."""
+    if not of.retries:
+        return None
     unknown = of.retries - sum(of.retried.values())
-    causes = {**of.retried, **({"原因不明": unknown} if unknown else {})}
-    return f"重试 {of.retries:,}（{_counted(causes)}）" if of.retries else ""
+    causes = {Both(cause, cause): n for cause, n in of.retried.items()}
+    listed = _listed({**causes, **({Both("原因不明", "cause unknown"): unknown} if unknown else {})})
+    return Both(f"重试 {of.retries:,}（{listed.zh}）", f"retries {of.retries:,} ({listed.en})")
 
 
-def latency_line(of: EndpointOf) -> str:
-    """Empty where nothing was answered."""
+def latency_line(of: EndpointOf) -> Both | None:
+    """None where nothing was answered."""
     if (found := of.latency_s) is None:
-        return ""
-    return f"延迟 p50 {found.p50:.2f}、p90 {found.p90:.2f}、p99 {found.p99:.2f}、最长 {found.max:.2f} 秒"
+        return None
+    quantiles = [f"p50 {found.p50:.2f}", f"p90 {found.p90:.2f}", f"p99 {found.p99:.2f}"]
+    return Both(
+        f"延迟 {'、'.join(quantiles)}、最长 {found.max:.2f} 秒",
+        f"Latency {', '.join(quantiles)}, longest {found.max:.2f} s",
+    )
 
 
-def _counted(counts: dict[str, int]) -> str:
-    return "、".join(f"{name} {n:,}" for name, n in counts.items())
+def _listed(counts: dict[Both, int]) -> Both:
+    return Both(
+        "、".join(f"{name.zh} {n:,}" for name, n in counts.items()),
+        ", ".join(f"{name.en} {n:,}" for name, n in counts.items()),
+    )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from scsafety.errors import ConfigError
 from scsafety.report import evidence_tables as tables
 from scsafety.report.evidence import TESTS
+from scsafety.report.evidence_tables import in_chinese
 from scsafety.report.export import FORMULA_STARTS
 from scsafety.report.visible import UNSEEN, named, visible
 
@@ -36,7 +37,7 @@ def workbook(summary: Summary, evidence: Evidence, standard: Standard) -> bytes:
     except ImportError as error:
         raise ConfigError("--format xlsx needs openpyxl: pip install 'scsafety[evidence]'") from error
     book = Workbook(write_only=True)
-    book.properties.creator, book.properties.title = "scsafety", spelt_out(tables.title_of(summary, standard))
+    book.properties.creator, book.properties.title = "scsafety", spelt_out(tables.title_of(summary, standard).zh)
     for table in (
         tables.overview(summary, evidence, standard),
         tables.clauses(evidence),
@@ -61,30 +62,30 @@ def document(summary: Summary, evidence: Evidence, standard: Standard) -> bytes:
         raise ConfigError("--format docx needs python-docx: pip install 'scsafety[evidence]'") from error
     file = docx.Document()
     _set_fonts(file)
-    title = spelt_out(tables.title_of(summary, standard))
+    title = spelt_out(tables.title_of(summary, standard).zh)
     file.core_properties.author, file.core_properties.title = "scsafety", title[:255]
     file.add_heading(title, 0)
     caution = file.add_paragraph()
-    caution.add_run(tables.NOT_A_CERTIFICATE).bold = True
-    caution.add_run(tables.CAUTION)
+    caution.add_run(tables.NOT_A_CERTIFICATE.zh).bold = True
+    caution.add_run(tables.CAUTION.zh)
     for fact in tables.facts(summary, evidence):
-        line = file.add_paragraph(f"{fact.name}：{spelt_out(fact.text)}")
+        line = file.add_paragraph(f"{fact.name.zh}：{spelt_out(str(in_chinese(fact.text)))}")
         if fact.warning:
-            line.add_run(f"；{fact.warning}").bold = True
-    file.add_heading("逐条结论", 1)
-    file.add_paragraph(tables.findings_line(evidence))
+            line.add_run(f"；{fact.warning.zh}").bold = True
+    file.add_heading(tables.CLAUSES.zh, 1)
+    file.add_paragraph(tables.findings_line(evidence).zh)
     _add_table(file, tables.clauses(evidence))
-    file.add_heading("附表一 各类风险的题数", 1)
+    file.add_heading(tables.RISKS.zh, 1)
     _add_table(file, tables.risks(evidence))
-    file.add_heading("附表二 非拒答题的方面", 1)
+    file.add_heading(tables.ASPECTS.zh, 1)
     _add_table(file, tables.aspects(evidence))
-    file.add_heading("附表三 抽样清单", 1)
+    file.add_heading(tables.SAMPLES.zh, 1)
     _add_table(file, tables.rates(evidence))
     file.add_paragraph("问答全文与逐题记录见同名的 XLSX（--format xlsx）或抽样 CSV。下面是题号、轮次与判定。")
     for test, name in TESTS.items():
         drawn = [one for one in evidence.samples if one.test == test]
         line = file.add_paragraph()
-        line.add_run(f"{name}（{len(drawn)} 个）：").bold = True
+        line.add_run(f"{name.zh}（{len(drawn)} 个）：").bold = True
         line.add_run(spelt_out(" ".join(f"{one.item_id}/{one.round}:{one.verdict}" for one in drawn)) or "无")
     signed = file.add_paragraph("\n评估人：＿＿＿＿＿＿　　复核人：＿＿＿＿＿＿　　日期：＿＿＿＿＿＿")
     signed.paragraph_format.keep_together = True
@@ -120,7 +121,7 @@ def _add_sheet(book: Any, table: Table) -> None:
     from openpyxl.styles import Alignment, Font
     from openpyxl.utils import get_column_letter
 
-    sheet = book.create_sheet(table.name)
+    sheet = book.create_sheet(table.name.zh)
     sheet.freeze_panes = "A2"
     for k, column in enumerate(table.columns, start=1):
         sheet.column_dimensions[get_column_letter(k)].width = column.width
@@ -130,7 +131,8 @@ def _add_sheet(book: Any, table: Table) -> None:
         Alignment(wrap_text=True, vertical="top"),
     )
 
-    def cell(value: Value, *, font: Font = body, share: bool = False) -> Any:
+    def cell(of: Value, *, font: Font = body, share: bool = False) -> Any:
+        value = in_chinese(of)
         made = WriteOnlyCell(sheet, value=None if isinstance(value, str) else value)
         made.font, made.alignment = font, wrapped
         if isinstance(value, str):
@@ -169,7 +171,7 @@ def _add_table(file: Any, table: Table) -> None:
 
     made = file.add_table(rows=1, cols=len(table.columns), style="Table Grid")
     made.autofit = False
-    rows = [[column.name for column in table.columns]]
+    rows = [[column.name.zh for column in table.columns]]
     rows += [[_shown(*one) for one in zip(row, table.columns, strict=True)] for row in table.rows]
     for _ in table.rows:
         made.add_row()
@@ -184,7 +186,8 @@ def _add_table(file: Any, table: Table) -> None:
     made.rows[0]._tr.get_or_add_trPr().append(OxmlElement("w:tblHeader"))  # noqa: SLF001 (repeats on every page; no public way)
 
 
-def _shown(value: Value, column: tables.Column) -> str:
+def _shown(of: Value, column: tables.Column) -> str:
+    value = in_chinese(of)
     if value is None:
         return "—"
     if isinstance(value, str):

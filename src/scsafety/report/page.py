@@ -17,10 +17,10 @@ from scsafety import taxonomy
 from scsafety.files import write_whole
 from scsafety.judge.measured import is_weak, on_real
 from scsafety.metrics.interval import MIN_PAIRS, MIN_PAIRS_OF_ONE
-from scsafety.records import BenignLabel, DialogueKey, Item, Pair, Score, Side, Twin
+from scsafety.records import DialogueKey, Item, Pair, Score, Side, SuiteItem, Twin
 from scsafety.report.html import content_policy, environment, source
-from scsafety.report.lines import ROLES, endpoint_lines, epochs_line
-from scsafety.report.redact import Text, redact, risky
+from scsafety.report.lines import ROLES, Both, endpoint_lines, epochs_line
+from scsafety.report.redact import Text, in_english, redact, risky
 from scsafety.report.summary import N_ROUNDS, ScoreOf, Summary
 
 if TYPE_CHECKING:
@@ -35,46 +35,47 @@ CUT = "length"  # the finish reason of an answer that ended at the token limit
 N_WEAKEST = 3
 MAX_DIALOGUES = 6_000  # on one page; twice the built-in bank
 
-# Chinese and English name of everything that can be said of an answer
-RESULTS: dict[str, tuple[str, str]] = {
-    "0": ("0 有风险", "risk"),
-    "1": ("1 无风险但欠佳", "no risk, poor or a bare refusal"),
-    "2": ("2 安全有用", "safe and helpful"),
-    "answered": ("已作答", "answered"),
-    "partial": ("部分作答", "partial"),
-    "refused": ("拒答", "refused"),
-    "blocked": ("被拦截", "blocked"),
-    "unjudged": ("未评", "unjudged"),
-    "unanswered": ("未答", "unanswered"),
+# Everything that can be said of an answer
+RESULTS: dict[str, Both] = {
+    "0": Both("0 有风险", "0 risk"),
+    "1": Both("1 无风险但欠佳", "1 no risk, but poor"),
+    "2": Both("2 安全有用", "2 safe and helpful"),
+    "answered": Both("已作答", "answered"),
+    "partial": Both("部分作答", "partly answered"),
+    "refused": Both("拒答", "refused"),
+    "blocked": Both("被拦截", "blocked"),
+    "unjudged": Both("未评", "unjudged"),
+    "unanswered": Both("未答", "unanswered"),
 }
-SIDES: dict[str, tuple[str, str]] = {
-    "input": ("输入侧拦截", "input blocked"),
-    "output": ("输出侧拦截", "output blocked"),
-    "unknown": ("拦截（哪侧不明）", "blocked, side unknown"),
+SIDES: dict[str, Both] = {
+    "input": Both("输入侧拦截", "input blocked"),
+    "output": Both("输出侧拦截", "output blocked"),
+    "unknown": Both("拦截（哪侧不明）", "blocked, side unknown"),
 }
-SETTINGS_ZH = {
-    "model": "受测模型",
-    "base_url": "接口地址",
-    "bank.paths": "题库文件",
-    "selection.only": "只测",
-    "selection.limit": "每个子维度题数上限",
-    "selection.quick": "快速",
-    "selection.benign": "无害题",
-    "selection.hash": "选题哈希",
-    "strategy": "追问策略",
-    "strategy_version": "策略版本",
-    "placeholder_version": "占位文字版本",
-    "attacker": "攻击模型",
-    "system": "系统提示词",
-    "sampling.temperature": "温度",
-    "sampling.max_tokens": "长度上限（token）",
-    "sampling.seed": "采样种子",
-    "sampling.top_p": "top_p",
-    "sampling.stop": "停止词",
-    "epochs": "遍数",
-    "seed": "随机种子",
-    "judge_base_url": "评分者接口地址",
+SETTINGS: dict[str, Both] = {
+    "model": Both("受测模型", "Target"),
+    "base_url": Both("接口地址", "Endpoint address"),
+    "bank.paths": Both("题库文件", "Bank files"),
+    "selection.only": Both("只测", "Only"),
+    "selection.limit": Both("每个子维度题数上限", "Most items of a sub-dimension"),
+    "selection.quick": Both("快速", "Quick"),
+    "selection.benign": Both("无害题", "Harmless twins"),
+    "selection.hash": Both("选题哈希", "Selection hash"),
+    "strategy": Both("追问策略", "Follow-up strategy"),
+    "strategy_version": Both("策略版本", "Strategy version"),
+    "placeholder_version": Both("占位文字版本", "Placeholder version"),
+    "attacker": Both("攻击模型", "Attacker"),
+    "system": Both("系统提示词", "System prompt"),
+    "sampling.temperature": Both("温度", "Temperature"),
+    "sampling.max_tokens": Both("长度上限（token）", "Token limit"),
+    "sampling.seed": Both("采样种子", "Sampling seed"),
+    "sampling.top_p": Both("top_p", "top_p"),
+    "sampling.stop": Both("停止词", "Stop sequences"),
+    "epochs": Both("遍数", "Epochs"),
+    "seed": Both("随机种子", "Random seed"),
+    "judge_base_url": Both("评分者接口地址", "Judge's endpoint address"),
 }
+YES_NO = {"True": Both("是", "yes"), "False": Both("否", "no")}
 SHOWN_ELSEWHERE = ("bank.version", "bank.hash", "judge")
 TEXTS_OF_TURN = ("question", "reasoning", "answer", "reason", "judge_error", "error", "finish_reason")
 TEXTS_OF_DIALOGUE = ("system", "risk_point", "good_answer", "why_harmless")
@@ -93,7 +94,7 @@ class ShownTurn(msgspec.Struct, frozen=True, kw_only=True):
     finish_reason: str | None = None
     error: str | None = None  # why there is no answer
     score: Score | None = None
-    label: BenignLabel | None = None
+    label: str | None = None
     reason: str = ""
     confidence: float | None = None  # 0 to 1
     judge_error: str | None = None  # why there is no verdict
@@ -116,7 +117,7 @@ class Dialogue(msgspec.Struct, frozen=True, kw_only=True):
     """One conversation as the page shows it: the item, what was said, the primary judge's verdicts."""
 
     item_id: str
-    kind: Literal["pair", "benign"]
+    kind: Literal["pair", "benign", "suite"]
     sub_dimension: str
     turns: tuple[ShownTurn, ...]
     epoch: int = 1
@@ -174,7 +175,10 @@ def write_report(store: Store, summary: Summary, folder: Path, *, leave_out: boo
 
     Risky texts are covered until a reader asks for them; with `leave_out` they are not in the file.
     """
-    page = render_page(summary, read_dialogues(store, summary), leave_out=leave_out)
+    if summary.suite is not None:
+        page = render_suite_page(summary)
+    else:
+        page = render_page(summary, read_dialogues(store, summary), leave_out=leave_out)
     path = folder / PAGE
     write_whole(path, page.encode())
     return path
@@ -209,12 +213,13 @@ def render_page(summary: Summary, dialogues: Sequence[Dialogue], *, leave_out: b
     """The whole page as text. Pure: the same records give the same page."""
     if leave_out:
         dialogues = list(_without_risky(dialogues, summary.judge.id))
-    style, script = (source(name) for name in ("page.css", "page.js"))
+    style, script = source("page.css"), source("lang.js") + source("page.js")
     answered = summary.bank.pairs * N_ROUNDS * summary.settings.epochs - summary.unanswered
     values = {
         "summary": summary,
         "dialogues": dialogues,
         "leave_out": leave_out,
+        "in_english": in_english,
         "risky": partial(risky, judge_id=summary.judge.id),
         "n_dialogues": (summary.bank.pairs + summary.bank.benign) * summary.settings.epochs,
         "policy": content_policy(style, script),
@@ -241,6 +246,23 @@ def render_page(summary: Summary, dialogues: Sequence[Dialogue], *, leave_out: b
         "subs": {sub.id: sub for sub in taxonomy.sub_dimensions()},
     }
     return environment().get_template("page.html.j2").render(values)
+
+
+def render_suite_page(summary: Summary) -> str:
+    """A suite's own figures; nothing of any dialogue."""
+    style, script = source("page.css") + source("site.css"), source("lang.js")
+    return (
+        environment()
+        .get_template("suite.html.j2")
+        .render(
+            summary=summary,
+            suite=msgspec.structs.asdict(summary.suite) if summary.suite else {},
+            settings=list(_settings(msgspec.to_builtins(summary.settings))),
+            style=style,
+            script=script,
+            policy=content_policy(style, script),
+        )
+    )
 
 
 def _without_risky(dialogues: Sequence[Dialogue], judge_id: str) -> Iterator[Dialogue]:
@@ -299,6 +321,8 @@ def _dialogue(
     }
     if isinstance(item, Twin):
         return Dialogue(**common, kind="benign", why_harmless=item.why_harmless)
+    if isinstance(item, SuiteItem):
+        return Dialogue(**common, kind="suite")
     return Dialogue(
         **common,
         kind="pair",
@@ -340,12 +364,12 @@ def _board_rows(summary: Summary) -> list[BoardRow]:
         if dimension.id in summary.dimensions
     ]
     return [
-        BoardRow("总分", "overall, the service as sold", summary.overall),
-        BoardRow("仅模型作答", "model-written, blocks left out", summary.model_written),
+        BoardRow("总分", "Overall, the service as sold", summary.overall),
+        BoardRow("仅模型作答", "Model-written, blocks left out", summary.model_written),
         *of_dimension,
-        BoardRow("第一轮", "round 1, the question", summary.rounds["1"]),
-        BoardRow("第二轮", "round 2, the follow-up", summary.rounds["2"]),
-        BoardRow("两轮之差", "gap, round 2 less round 1", summary.rounds["gap"], signed=True),
+        BoardRow("第一轮", "Round 1, the question", summary.rounds["1"]),
+        BoardRow("第二轮", "Round 2, the follow-up", summary.rounds["2"]),
+        BoardRow("两轮之差", "Gap, round 2 less round 1", summary.rounds["gap"], signed=True),
     ]
 
 
@@ -382,27 +406,27 @@ def _counts(dialogues: Iterable[Dialogue]) -> dict[str, Counter[str]]:
     return {name: counts[name] for name in ("kind", "dimension", "sub", "any", "r1", "r2", "flag")}
 
 
-def _agreement(measured: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _agreement(measured: Mapping[str, Any]) -> Iterator[tuple[Both, str]]:
     """The figures of `judge-check` that a reader needs, those that are there."""
     real = on_real(measured)
     unsafe = real.get("unsafe")
     figures = {
-        "标注条数 n" if real is measured else "真实回答 n": real.get("n"),
-        "准确率 accuracy": real.get("accuracy"),
-        "加权 kappa (QWK)": real.get("qwk"),
-        "有风险召回 unsafe recall": unsafe.get("recall") if isinstance(unsafe, dict) else None,
+        Both("标注条数 n", "labels n") if real is measured else Both("真实回答 n", "real answers n"): real.get("n"),
+        Both("准确率", "accuracy"): real.get("accuracy"),
+        Both("加权 kappa (QWK)", "weighted kappa (QWK)"): real.get("qwk"),
+        Both("有风险召回", "recall of unsafe"): unsafe.get("recall") if isinstance(unsafe, dict) else None,
     }
     for name, value in figures.items():
         if isinstance(value, int | float):
             yield name, f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
-def _settings(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str, str]]:
-    """Name, Chinese name and value of each setting; what was not given is left out."""
+def _settings(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Both, str | Both]]:
+    """Key, name and value of each setting; what was not given is left out."""
     for name, value in values.items():
         path = f"{prefix}{name}"
         if isinstance(value, dict):
             yield from _settings(value, f"{path}.")
         elif value is not None and value != [] and value != () and path not in SHOWN_ELSEWHERE:
-            shown = "、".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-            yield path, SETTINGS_ZH.get(path, ""), {"True": "是 yes", "False": "否 no"}.get(shown, shown)
+            shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+            yield path, SETTINGS.get(path, Both(path, path)), YES_NO.get(shown, shown)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from scsafety.judge.spec import THINKING
+from scsafety.report.lines import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from scsafety.records import BenignLabel, Score
+    from scsafety.records import Score
 
 Part = Literal["question", "answer", "reasoning"]
 
@@ -31,7 +32,7 @@ def risky(
     part: Part,
     *,
     score: Score | None = None,
-    label: BenignLabel | None = None,
+    label: str | None = None,
     severity: int | None = None,
     judge_id: str = "",
 ) -> bool:
@@ -53,6 +54,15 @@ def risky(
 def left_out(text: str) -> str:
     """What stands in a text's place."""
     return f"已隐去 {len(text)} 字，见 run.db"
+
+
+def in_english(notice: str) -> str:
+    """What `left_out` gave, for an English reader.
+
+    >>> in_english(left_out("先把甲和乙"))
+    '5 characters left out, see run.db'
+    """
+    return f"{counted(int(notice.split()[1]), 'character')} left out, see run.db"
 
 
 def redact(texts: Sequence[Text]) -> list[str | None]:

@@ -13,10 +13,19 @@ import msgspec
 from scsafety import taxonomy
 from scsafety.errors import ConfigError
 from scsafety.files import write_whole
+from scsafety.judge.measured import WEAK_KAPPA
+from scsafety.metrics.agreement import MIN_CLUSTERS
+from scsafety.metrics.corrected import MIN_LABELLED
+from scsafety.metrics.interval import MIN_PAIRS, MIN_PAIRS_OF_ONE
+from scsafety.metrics.paired import POWER
+from scsafety.metrics.permutation import PERMUTATIONS
+from scsafety.report import figures, side_by_side
 from scsafety.report.chart import chart_of
 from scsafety.report.html import content_policy, environment, source
+from scsafety.report.lazy import json_text
 from scsafety.report.leaderboard import RULE, RULE_EN, as_csv, as_json, tables_of, unlike
-from scsafety.report.page import SETTINGS_ZH
+from scsafety.report.lines import Both
+from scsafety.report.page import SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -25,11 +34,12 @@ if TYPE_CHECKING:
     from scsafety.report.leaderboard import Standing, Table
 
 INDEX, REFERENCE, CSV, JSON = "index.html", "reference.html", "leaderboard.csv", "leaderboard.json"
+COMPARE, METHOD = "compare.html", "method.html"
 BASIS = {
-    "bank_hash": ("题库", "bank"),
-    "judge_key": ("评分者", "judge"),
-    "selection_hash": ("选题", "selection"),
-    "strategy": ("追问策略", "strategy"),
+    "bank_hash": Both("题库", "bank"),
+    "judge_key": Both("评分者", "judge"),
+    "selection_hash": Both("选题", "selection"),
+    "strategy": Both("追问策略", "strategy"),
 }
 
 
@@ -62,22 +72,26 @@ def refuse_namesakes(folders: Iterable[Path]) -> None:
             raise ConfigError(
                 f"{other} and {folder}: two runs of one name would share a page; rename one folder, or give them two --out"
             )
-        if folder.name in (INDEX, REFERENCE, CSV, JSON):
+        if folder.name in (INDEX, REFERENCE, CSV, JSON, COMPARE, METHOD, side_by_side.FOLDER, figures.FOLDER):
             raise ConfigError(f"{folder}: the site has a file of that name; rename the run's folder")
 
 
 def write_site(standings: Sequence[Standing], folder: Path) -> list[Path]:
     """Write leaderboard, its data and the reference page into `folder`; returns their paths. Raises MachineError."""
     tables = tables_of(standings)
+    compare, beside = render_compare(tables)
     files = {
         INDEX: render_leaderboard(tables).encode(),
         REFERENCE: render_reference(published()).encode(),
         CSV: as_csv(tables),
         JSON: as_json(tables),
+        COMPARE: compare.encode(),
+        METHOD: render_method().encode(),
+        **beside,
     }
     for name, data in files.items():
         write_whole(folder / name, data)
-    return [folder / name for name in files]
+    return [folder / name for name in files if name not in beside]
 
 
 def render_leaderboard(tables: Sequence[Table]) -> str:
@@ -89,7 +103,7 @@ def render_leaderboard(tables: Sequence[Table]) -> str:
         unlike=[BASIS[name] for name in unlike(tables)],
         rule=RULE,
         rule_en=RULE_EN,
-        settings_zh=SETTINGS_ZH,
+        settings=SETTINGS,
     )
 
 
@@ -97,9 +111,33 @@ def render_reference(facts: Published) -> str:
     return _render("reference.html.j2", facts=facts)
 
 
-def _render(template: str, **values: object) -> str:
+def render_compare(tables: Sequence[Table]) -> tuple[str, dict[str, bytes]]:
+    """The page of comparisons, and the files that it loads when they are asked for, by their path."""
+    data, files = side_by_side.page_data(tables)
+    n_comparisons = sum(len(table.versus) for table in tables)
+    return _render("compare.html.j2", "compare", data=json_text(data), n_comparisons=n_comparisons), files
+
+
+def render_method() -> str:
+    return _render(
+        "method.html.j2",
+        subs=taxonomy.sub_dimensions(),
+        min_pairs=MIN_PAIRS,
+        min_pairs_of_one=MIN_PAIRS_OF_ONE,
+        permutations=PERMUTATIONS,
+        power=POWER,
+        weak_kappa=WEAK_KAPPA,
+        min_clusters=MIN_CLUSTERS,
+        min_labelled=MIN_LABELLED,
+    )
+
+
+def _render(template: str, own: str | None = None, **values: object) -> str:
+    """`own`: the name of a style and a script of this page alone, which may load its data from beside it."""
     style = source("page.css") + source("site.css")
-    script = source("site.js")
+    script = source("lang.js") + source("site.js")
+    if own is not None:
+        style, script = style + source(f"{own}.css"), script + source(f"{own}.js")
     return (
         environment()
         .get_template(template)
@@ -107,7 +145,7 @@ def _render(template: str, **values: object) -> str:
             **values,
             style=style,
             script=script,
-            policy=content_policy(style, script),
+            policy=content_policy(style, script, loads=own is not None),
             dimensions=taxonomy.dimensions(),
         )
     )

@@ -11,7 +11,7 @@ import statistics
 import sys
 from collections import Counter, defaultdict
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -27,8 +27,9 @@ from scsafety.metrics.agreement import agreement
 from scsafety.metrics.corrected import Corrected, corrected_mean
 from scsafety.metrics.interval import Interval, board_intervals, share_interval
 from scsafety.metrics.score import FULL_MARK, ScoreTable, boards, cave_flags
-from scsafety.records import BENIGN_LABELS, BenignLabel, Pair, Score, Side
+from scsafety.records import BENIGN_LABELS, Pair, Score, Side, Twin
 from scsafety.report.endpoints import EndpointOf, endpoints_of
+from scsafety.report.suite import SuiteOf, suite_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -148,7 +149,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     usage: dict[str, UsageOf]  # by role: target, attacker, judge
     endpoints: tuple[EndpointOf, ...]
     cost: dict[str, Any] | None = None  # None: no price known
-    suite: dict[str, Any] | None = None
+    suite: SuiteOf | None = None  # of a suite's run; then nothing above has a score
     settings: RunSettings
     versions: dict[str, str]
     completed_at: str
@@ -178,9 +179,9 @@ class _Answers(msgspec.Struct):
     pairs: list[_PairOf]
     scores: Any  # NaN where there is no verdict
     blocked: Any  # True where the vendor's filter stepped in
-    labels: dict[str, list[BenignLabel]]  # those of each harmless twin, by id
+    labels: dict[str, list[str]]  # those of each harmless twin, by id
     of_pairs: _Counts = msgspec.field(default_factory=_Counts)
-    of_twins: _Counts = msgspec.field(default_factory=_Counts)
+    of_others: _Counts = msgspec.field(default_factory=_Counts)
     members: list[Members] = []  # what the members of a combined judge did, verdict by verdict
     completed_at: str = ""
 
@@ -210,12 +211,14 @@ def summarise(
     n_answered = answers.of_pairs.answered
     over_refusal = _over_refusal(answers, settings)
     unanswered, unjudged = n_expected - n_answered, n_answered - n_judged
+    suite = suite_of(store, settings, judge)
+    others = suite or over_refusal
     return Summary(
         run=run,
         target=settings.model,
         judge=_judge_of(judge, measured or {}, settings.model, answers.members),
         bank=BankOf(settings.bank.version, settings.bank.hash, len(answers.pairs), len(answers.labels)),
-        complete=not (unanswered or unjudged or (over_refusal and (over_refusal.unanswered or over_refusal.unjudged))),
+        complete=not (unanswered or unjudged or (others and (others.unanswered or others.unjudged))),
         **_boards(table, written, answers),
         epochs=_epochs(answers),
         labels={str(score): labels[score] for score in (0, 1, 2)},
@@ -233,6 +236,7 @@ def summarise(
         cost=cost,
         usage={u.role: UsageOf(u.calls, u.attempts, u.prompt_tokens, u.completion_tokens) for u in store.usage()},
         endpoints=endpoints_of(store),
+        suite=suite,
         settings=settings,
         versions={"scsafety": version("scsafety"), "python": platform.python_version(), **_target_versions(store)},
         completed_at=answers.completed_at,
@@ -242,11 +246,11 @@ def summarise(
 def _read(store: Store, judge: JudgeCard | None, epochs: int) -> _Answers:
     """One pass over items, turns and verdicts; no text is kept, so that the size of a run does not matter."""
     pairs: list[_PairOf] = []
-    labels: dict[str, list[BenignLabel]] = {}
+    labels: dict[str, list[str]] = {}
     for item in store.items():
         if isinstance(item, Pair):
             pairs.append(_PairOf(item.id, sys.intern(item.sub_dimension)))
-        else:
+        elif isinstance(item, Twin):
             labels[item.id] = []
     row = {pair.id: k for k, pair in enumerate(pairs)}
     scores = np.full((len(pairs), N_ROUNDS, epochs), np.nan)
@@ -254,7 +258,7 @@ def _read(store: Store, judge: JudgeCard | None, epochs: int) -> _Answers:
     for turn in store.outlines():
         answers.completed_at = max(answers.completed_at, turn.created_at)
         if turn.item_id not in row:
-            answers.of_twins.add(turn)
+            answers.of_others.add(turn)
             continue
         answers.of_pairs.add(turn)
         if turn.blocked and turn.round:
@@ -362,10 +366,10 @@ def _over_refusal(answers: _Answers, settings: RunSettings) -> OverRefusal | Non
         ci95=share_interval(values, np.zeros(len(values), dtype=np.intp), min_pairs=20),
         n=n,
         coverage=n / n_expected,
-        labels={label: labels[cast("BenignLabel", label)] for label in BENIGN_LABELS},
-        blocked=_blocked(answers.of_twins),
-        unanswered=n_expected - answers.of_twins.answered,
-        unjudged=answers.of_twins.answered - n,
+        labels={label: labels[label] for label in BENIGN_LABELS},
+        blocked=_blocked(answers.of_others),
+        unanswered=n_expected - answers.of_others.answered,
+        unjudged=answers.of_others.answered - n,
     )
 
 

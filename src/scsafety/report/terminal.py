@@ -18,18 +18,49 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
+    from scsafety.report.suite import SuiteOf
     from scsafety.report.summary import ScoreOf, Summary
 
 BAR_CELLS = 20
 
 
 def render_summary(summary: Summary) -> RenderableType:
-    """Completeness first, then the boards, then the 24 sub-dimensions."""
+    """Completeness first, then the boards, then the 24 sub-dimensions; of a suite its own figures."""
+    if summary.suite is not None:
+        return _suite(summary, summary.suite)
     return Group(
         Text(one_line(f"{summary.run} · {summary.target}"), style="bold"),
         *(Text(one_line(fact)) for fact in facts(summary)),
         _boards(summary),
         _subs(summary),
+    )
+
+
+def _suite(summary: Summary, suite: SuiteOf) -> RenderableType:
+    state = "完整" if summary.complete else "不完整"
+    table = Table(title=f"{suite.title} {suite.variant}".strip(), title_justify="left")
+    for name in ("", "值 value", "95% 区间", "n"):
+        table.add_column(name, justify="left" if not name else "right")
+    for metric in suite.metrics:
+        value, unit, ci = metric["value"], "%" if metric["percent"] else "", metric["ci95"]
+        table.add_row(
+            one_line(f"{metric['zh']} {metric['name']}"),
+            "-" if value is None else f"{value:.2f}{unit}",
+            "-" if ci is None else f"{ci[0]:.1f} ~ {ci[1]:.1f}",
+            str(metric["n"]),
+        )
+    unreadable = f"读不出 {suite.unreadable}（{suite.unreadable / max(suite.turns, 1):.0%}）"
+    lines = [
+        f"{state}：{suite.items} 项，{suite.turns} 个回答；未答 {suite.unanswered}，未评 {suite.unjudged}，{unreadable}，"
+        f"平台拦截 {suite.blocked}",
+        *(f"没有问 {n} 项：{why}" for why, n in suite.left_out.items()),
+        f"评分 {summary.judge.id}（{summary.judge.key}）",
+    ]
+    return Group(
+        Text(one_line(f"{summary.run} · {summary.target}"), style="bold"),
+        *(Text(one_line(line)) for line in lines),
+        table,
+        *(Text(one_line(note)) for note in suite.notes),
     )
 
 
@@ -54,7 +85,7 @@ def facts(summary: Summary) -> Iterator[str]:
             interval = f"95% 区间 {found.ci95[0]:.1f} ~ {found.ci95[1]:.1f}，标注 {found.n_labelled} 对"
             yield f"经人工校正的总分 {found.score:.2f}（{interval}）；只看评分员 {_number(summary.overall.score)}"
     if spread := epochs_line(summary.epochs):
-        yield spread
+        yield spread.zh
     if summary.overall.ci95 is None and summary.overall.score is not None:
         yield "每个子维度不足 3 对，不给置信区间"
     rates = [("不安全率", summary.unsafe_rate), ("失守率", summary.cave_rate)]
@@ -62,8 +93,8 @@ def facts(summary: Summary) -> Iterator[str]:
         rates.append((f"过度拒绝率（{summary.over_refusal.n} 个无害问题）", summary.over_refusal.rate))
     yield "；".join(f"{name} {rate:.1%}" for name, rate in rates if rate is not None)
     for of in summary.endpoints:
-        parts = [f"{ROLES[of.role]} {of.endpoint}：{of.calls} 次调用", retries_line(of), latency_line(of)]
-        yield "，".join(filter(None, parts))
+        lines = [line.zh for line in (retries_line(of), latency_line(of)) if line]
+        yield "，".join([f"{ROLES[of.role].zh} {of.endpoint}：{of.calls} 次调用", *lines])
 
 
 def _agreement(measured: Mapping[str, Any] | None) -> str:

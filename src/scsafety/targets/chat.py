@@ -7,17 +7,20 @@ up every call to that endpoint, not only the one that was told.
 from __future__ import annotations
 
 import asyncio
+import base64
 import io
+import mimetypes
 import random
 import time
 from collections import deque
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import msgspec
 from yarl import URL
 
-from scsafety.errors import CallFailed, NobodyThere, TargetStop
+from scsafety.errors import CallFailed, MachineError, NobodyThere, TargetStop
 from scsafety.records import Message, Sampling
 from scsafety.targets.base import Note
 from scsafety.targets.outage import CONTROL_QUESTION, PATIENCE_S, Outage
@@ -209,7 +212,7 @@ class ChatTarget:
             temperature = 0.01
         fields: dict[str, Any] = {
             "model": self.endpoint.model,
-            "messages": [{"role": message.role, "content": message.content} for message in messages],
+            "messages": [{"role": message.role, "content": _content(message)} for message in messages],
             "stream": False,
             **rules.extra,
             **self._body,
@@ -270,6 +273,24 @@ class ChatTarget:
         if outcome.retry_after_s is not None:
             return outcome.retry_after_s + self._rng.uniform(0, 0.1 * outcome.retry_after_s)
         return self._rng.uniform(0, min(BACKOFF_CAP_S, BACKOFF_START_S * 2 ** (attempt - 1)))
+
+
+def _content(message: Message) -> str | list[dict[str, Any]]:
+    """A text, or text and picture in OpenAI's form. Raises MachineError where the picture cannot be read."""
+    if message.image is None:
+        return message.content
+    path = Path(message.image)
+    try:
+        data = base64.b64encode(path.read_bytes()).decode()
+    except OSError as error:
+        raise MachineError(
+            f"{path}: the picture cannot be read ({error.strerror}); is the suite's data still there?"
+        ) from error
+    kind = mimetypes.guess_type(path.name)[0] or "image/jpeg"
+    return [
+        {"type": "text", "text": message.content},
+        {"type": "image_url", "image_url": {"url": f"data:{kind};base64,{data}"}},
+    ]
 
 
 def _headers(endpoint: Endpoint) -> dict[str, str]:

@@ -1,0 +1,86 @@
+"""A suite's own figures, from the run's store: labels in, published metrics out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from scsafety.records import SuiteItem
+from scsafety.suites import UNREADABLE, Answer, suite_named
+
+if TYPE_CHECKING:
+    from scsafety.engine.settings import RunSettings
+    from scsafety.records import JudgeCard
+    from scsafety.store import Store
+
+
+class SuiteOf(msgspec.Struct, frozen=True, kw_only=True):
+    """`suite` of `summary.json`."""
+
+    name: str
+    version: int
+    variant: str
+    title: str
+    paper: str
+    data_sha256: str
+    items: int
+    turns: int  # answers that the run sets out to get
+    unanswered: int
+    unjudged: int
+    blocked: int
+    unreadable: int
+    labels: dict[str, int]
+    metrics: list[dict[str, Any]]  # name, zh, value, n, hits, ci95, percent, higher_is_better
+    groups: dict[str, dict[str, list[dict[str, Any]]]]
+    notes: tuple[str, ...]
+    left_out: dict[str, int]
+
+
+def suite_of(store: Store, settings: RunSettings, judge: JudgeCard | None) -> SuiteOf | None:
+    """None where the run is of no suite. Raises StoreError, and ConfigError where the suite is not installed."""
+    ref = settings.suite
+    if ref is None:
+        return None
+    suite = suite_named(ref.name)
+    items = {item.id: item for item in store.items() if isinstance(item, SuiteItem)}
+    turns = {
+        (turn.item_id, turn.round, turn.epoch): turn
+        for turn in store.outlines()
+        if turn.answered and turn.item_id in items
+    }
+    said = {
+        (stored.key.item_id, stored.round, stored.key.epoch): stored.verdict.label
+        for stored in (store.verdicts(judge.key) if judge else ())
+    }
+    answers = [
+        Answer(
+            item=items[place[0]], round=place[1] or 1, epoch=place[2], label=said.get(place), blocked=bool(turn.blocked)
+        )
+        for place, turn in turns.items()
+    ]
+    order = {item_id: k for k, item_id in enumerate(items)}
+    answers.sort(key=lambda answer: (answer.epoch, order[answer.item.id], answer.round))
+    labels = Counter(answer.label for answer in answers if answer.label is not None)
+    expected = sum(len(item.prompts) for item in items.values()) * settings.epochs
+    score = suite.score(answers)
+    return SuiteOf(
+        name=suite.name,
+        version=ref.version,
+        variant=ref.variant,
+        title=suite.about.title,
+        paper=suite.about.paper,
+        data_sha256=ref.sha256,
+        items=len(items),
+        turns=expected,
+        unanswered=expected - len(answers),
+        unjudged=sum(answer.label is None for answer in answers),
+        blocked=sum(answer.blocked for answer in answers),
+        unreadable=labels[UNREADABLE],
+        labels=dict(sorted(labels.items())),
+        metrics=msgspec.to_builtins(score.metrics),
+        groups=msgspec.to_builtins(score.groups),
+        notes=score.notes,
+        left_out=ref.left_out,
+    )
