@@ -556,21 +556,30 @@ def load_run(run: str | Path, out: str | Path = DEFAULT_OUT) -> Run:
         )
 
 
-def write_standard_evidence(run: Run, standard: str, folder: Path, *, seed: int = 0) -> list[Path]:
+def write_standard_evidence(
+    run: Run, standard: str, folder: Path, *, seed: int = 0, formats: Sequence[str] = ("html",)
+) -> list[Path]:
     """Evidence for an assessment by another standard (`gbt45654`): a page, the drawn samples as CSV, all of it as JSON.
+
+    `formats`: `html` is these three; `docx` and `xlsx` are the same content as a document and a workbook (`scsafety[evidence]`).
 
     Bank sizes are those of the run's whole bank where it is the built-in one, else of what the run holds. Raises ConfigError,
     MachineError and StoreError.
     """
-    from scsafety.report.evidence import assess, write_evidence
+    from scsafety.report.evidence import assess
+    from scsafety.report.evidence_files import write_evidence
 
     found = standard_named(standard)
+    if run.settings.suite is not None:
+        raise ConfigError(
+            f"{run.folder.name}: a run of the suite {run.settings.suite.name} is no evidence for --standard {standard}"
+        )
     with run.open() as store:
         built_in = load_bank()
         asked = tuple(item for item in store.items() if not isinstance(item, SuiteItem))
         bank = built_in.items if built_in.hash == run.settings.bank.hash else asked
         evidence = assess(store, found, bank, seed=seed)
-    return write_evidence(run.summary, evidence, found, folder)
+    return write_evidence(run.summary, evidence, found, folder, formats=formats)
 
 
 def verify(run: str | Path, out: str | Path = DEFAULT_OUT) -> list[str]:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, cast
 from xml.etree import ElementTree as ET
 
 import msgspec
+import numpy as np
 import pytest
 
 from scsafety import api, taxonomy
 from scsafety.report.comparison import gates
 from scsafety.report.junit import junit_xml
+from scsafety.report.leaderboard import read_standing, tables_of
 from tests.program import scsafety
 from tests.report.build import Said, built_run, pair
 
@@ -48,6 +50,37 @@ def compare(tmp_path: Path, *options: object) -> Done:
 def found(tmp_path: Path) -> dict[str, Any]:
     record: dict[str, Any] = json.loads((tmp_path / "c.json").read_text("utf-8"))
     return record
+
+
+def test_command_leaderboard_and_comparison_page_state_the_same_figures_of_the_same_two_runs(tmp_path: Path) -> None:
+    """Value, interval, p and corrected p, with a third run beside them that shares the page's random signs."""
+    rng = np.random.default_rng(0)
+    for name, share in (("a", 0.7), ("b", 0.5), ("other", 0.6)):
+        store(tmp_path, name, [(int(one), int(two)) for one, two in rng.binomial(2, share, size=(75, 2))])
+
+    done = compare(tmp_path)
+    runs = [api.load_run(tmp_path / "runs" / name) for name in ("a", "b", "other")]
+    standings = []
+    for run in runs:
+        with run.open() as held:
+            standings.append(read_standing(held, run.summary, run.folder.name))
+    (table,) = tables_of(standings)
+
+    assert done.returncode == 0, done.stderr
+    differences = found(tmp_path)["differences"]
+    pages = [row.page for row in table.ranked]
+    k = table.field.found.places.index((pages.index("a"), pages.index("b")))
+    beside = next(one for one in table.versus if (one.a, one.b) == ("a", "b"))
+    assert beside.ci95 is not None
+    assert [-beside.ci95[1], -beside.ci95[0]] == pytest.approx(differences["overall"]["ci95"])
+    rows = {"overall": differences["overall"], **differences["dimensions"], **differences["sub_dimensions"]}
+    assert len(rows) == 7
+    for name, one in rows.items():
+        r, of = table.field.found.rows.index(name), table.field.found
+        assert one["value"] == pytest.approx(of.value[r, k])
+        assert one["ci95"] == pytest.approx([of.low[r, k], of.high[r, k]])
+        assert one["p"] == pytest.approx(of.p[r, k])
+        assert one["p_holm"] in (None, pytest.approx(of.p_holm[r, k]))
 
 
 def test_a_worse_run_is_found_and_its_new_dangers_are_named(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from scsafety.metrics.paired import holm, paired_differences, sign_flip_p
+from scsafety.metrics.paired import paired_differences
+from scsafety.metrics.permutation import holm, sign_flip_p
 from scsafety.metrics.score import ScoreTable, boards
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def test_the_interval_of_a_difference_that_is_negative_mirrors_that_of_the_posit
         assert up.ci95 is not None
         assert down.ci95 is not None
         assert down.ci95[0] < down.value < down.ci95[1]
-        assert down.ci95 == pytest.approx((-up.ci95[1], -up.ci95[0]), abs=3)  # other draws, the same distribution
+        assert down.ci95 == pytest.approx((-up.ci95[1], -up.ci95[0]))
 
 
 def every(found: Paired) -> list[Difference]:
@@ -59,6 +60,12 @@ def test_with_few_pairs_the_p_is_that_of_all_sign_patterns() -> None:
 
 def test_where_nothing_differs_p_is_1() -> None:
     assert sign_flip_p(np.zeros(10), np.full(10, 0.1), rng=np.random.default_rng(0), permutations=100) == 1.0
+
+
+def test_differences_that_cancel_but_for_rounding_have_a_p_of_1() -> None:
+    differences = np.array([0.1, 0.2, -0.3, 0.7, -0.7]) * 100
+
+    assert sign_flip_p(differences, np.full(5, 0.2), rng=np.random.default_rng(0), permutations=100) == 1.0
 
 
 def test_one_pair_says_nothing() -> None:
@@ -107,3 +114,32 @@ def test_holm_never_lowers_a_p_and_keeps_their_order() -> None:
 
     assert corrected == pytest.approx({"a": 0.004, "b": 0.06, "c": 0.08, "d": 0.9})
     assert list(corrected) == list(raw)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.5])
+def test_the_interval_of_a_difference_lies_around_it_whichever_run_comes_first(shift: float) -> None:
+    pairs, subs, a, b = runs(np.random.default_rng(7), 40, shift)
+
+    found = paired_differences(pairs, subs, a, b, permutations=100).overall
+    back = paired_differences(pairs, subs, b, a, permutations=100).overall
+
+    assert found.ci95 is not None
+    assert back.ci95 is not None
+    assert found.ci95[0] < found.value < found.ci95[1]
+    assert back.value == pytest.approx(-found.value)
+    assert (-back.ci95[1], -back.ci95[0]) == pytest.approx(found.ci95)
+    assert (found.ci95[0] > 0) == (shift > 0)
+    assert found.p == back.p
+
+
+def test_the_test_of_each_row_is_that_of_its_pairs_alone() -> None:
+    """The rows share their signs; each p is what the row's own sign flips give, but for which signs were drawn."""
+    pairs, subs, a, b = runs(np.random.default_rng(8), 30, 0.15)
+    by_pair, of = (b - a).mean(axis=1) * 50, np.array(subs)
+
+    found = paired_differences(pairs, subs, a, b)
+
+    for name, one in found.sub_dimensions.items():
+        own = by_pair[of == name]
+        alone = sign_flip_p(own, np.full(own.size, 1 / own.size), rng=np.random.default_rng(0))
+        assert one.p == pytest.approx(alone, abs=0.025)

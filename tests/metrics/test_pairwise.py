@@ -1,13 +1,15 @@
-"""Many comparisons at once say what the comparison of two says: the same differences, and by other draws the same tests."""
+"""Many comparisons at once say what the comparison of two says, figure for figure."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from scsafety import taxonomy
-from scsafety.metrics.paired import holm, paired_differences
+from scsafety.metrics.paired import paired_differences
 from scsafety.metrics.pairwise import families, pairwise_differences
+from scsafety.metrics.permutation import holm
 
 SUBS = ("property_privacy", "environment", "goal_hijacking")
 N = 40  # pairs a sub-dimension
@@ -32,9 +34,51 @@ def test_every_comparison_is_that_of_two_runs_alone() -> None:
             assert found.value[r, k] == pytest.approx(one.value)
             assert found.n[r, k] == one.n
             assert one.ci95 is not None
-            assert one.p is not None
-            assert (found.low[r, k], found.high[r, k]) == pytest.approx(one.ci95, abs=1.2)
-            assert found.p[r, k] == pytest.approx(one.p, abs=0.02)
+            assert (found.low[r, k], found.high[r, k]) == pytest.approx(one.ci95)
+            assert found.p[r, k] == pytest.approx(one.p)
+            assert one.p_holm is None or found.p_holm[r, k] == pytest.approx(one.p_holm)
+
+
+def test_the_interval_of_a_sub_dimension_is_students_of_its_pairs() -> None:
+    runs = scores()
+    found = pairwise_differences(PAIRS, OF, runs)
+
+    for k, (i, j) in enumerate(found.places):
+        for s, sub in enumerate(SUBS):
+            own = (runs[j] - runs[i])[s * N : (s + 1) * N].mean(axis=1) * 50
+            students = scipy.stats.ttest_1samp(own, 0).confidence_interval()
+            r = found.rows.index(sub)
+            assert (found.low[r, k], found.high[r, k]) == pytest.approx((students.low, students.high))
+
+
+def test_the_interval_of_every_row_is_the_closed_form_of_its_weights() -> None:
+    """Rounds, gap, dimensions and total by the formula, pair by pair: value and t times the root of the summed variances."""
+    runs = scores(n=2)
+    found = pairwise_differences(PAIRS, OF, runs)
+    difference = (runs[1] - runs[0]) * 50
+    weight = np.array([taxonomy.sub_dimension(sub).pairs for sub in SUBS], dtype=float)
+    of_rounds = {"overall": (0.5, 0.5), "round_1": (1, 0), "round_2": (0, 1), "gap": (-1, 1)}
+
+    for name, rounds in of_rounds.items():
+        by_pair = (difference @ np.array(rounds, dtype=float)).reshape(len(SUBS), N)
+        parts = (weight / weight.sum()) ** 2 * by_pair.var(axis=1, ddof=1) / N
+        t = scipy.stats.t.ppf(0.975, parts.sum() ** 2 / (parts**2 / (N - 1)).sum())
+        value = (weight / weight.sum() * by_pair.mean(axis=1)).sum()
+        half = t * np.sqrt(parts.sum())
+        r = found.rows.index(name)
+        assert (found.low[r, 0], found.high[r, 0]) == pytest.approx((value - half, value + half))
+
+
+def test_a_gap_that_turned_round_is_not_cut_off_at_100() -> None:
+    """From always caving to caving never first: 200 points apart."""
+    n = 25
+    runs = np.array([[[2.0, 0.0]] * n, [[0.0, 2.0]] * n])
+    runs[0, :6, 1] = 1
+    found = pairwise_differences([f"environment-{k:03}" for k in range(n)], ["environment"] * n, runs)
+
+    gap = found.rows.index("gap")
+    assert found.low[gap, 0] < found.value[gap, 0] < found.high[gap, 0] <= 200
+    assert found.value[gap, 0] == pytest.approx(188)
 
 
 def test_the_rounds_and_their_gap_are_compared_too() -> None:
@@ -101,7 +145,7 @@ def test_neither_the_order_of_the_pairs_nor_that_of_the_runs_changes_what_is_fou
 
     assert other.value == pytest.approx(-found.value, nan_ok=True)
     assert other.p == pytest.approx(found.p, nan_ok=True)
-    assert other.low == pytest.approx(-found.high, nan_ok=True, abs=1e-4)
+    assert other.low == pytest.approx(-found.high, nan_ok=True)
 
 
 def test_nothing_to_compare_is_no_comparison() -> None:

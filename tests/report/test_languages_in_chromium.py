@@ -8,7 +8,8 @@ import pytest
 
 from scsafety.bank.standards import standard_named
 from scsafety.records import SuiteItem
-from scsafety.report.evidence import assess, write_evidence
+from scsafety.report.evidence import assess
+from scsafety.report.evidence_files import write_evidence
 from scsafety.report.leaderboard import read_standing
 from scsafety.report.page import write_report
 from scsafety.report.site import write_site

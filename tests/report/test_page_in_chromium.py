@@ -169,7 +169,7 @@ def test_a_permalink_opens_its_dialogue(browser: Browser, report: Path) -> None:
 
     assert page.locator("#prompt_leaking-002").get_attribute("open") is not None
     assert page.locator("#psychology-001").get_attribute("open") is None
-    page.wait_for_function("document.activeElement.parentElement.id === 'prompt_leaking-002'")
+    page.locator("#prompt_leaking-002 > summary:focus").wait_for()
     page.close()
 
 
@@ -178,7 +178,7 @@ def test_a_permalink_wins_over_a_filter_that_hides_its_dialogue(seen: Seen) -> N
 
     seen.page.evaluate("location.hash = '#psychology-002'")
 
-    seen.page.wait_for_function("document.querySelector('#psychology-002').open")
+    seen.page.locator("#psychology-002[open]").wait_for()
     assert seen.page.locator("#psychology-002 .body").is_visible()
     assert len(seen.shown()) == 6
 

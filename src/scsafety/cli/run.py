@@ -269,6 +269,10 @@ def report(
     standard: Annotated[
         str | None, typer.Option(metavar="S", help="Add evidence for another standard's assessment: gbt45654.")
     ] = None,
+    format: Annotated[  # noqa: A002 (the flag's name)
+        list[str] | None,
+        typer.Option(metavar="F", help="Of the evidence: html, docx or xlsx; may be repeated.  [default: html]"),
+    ] = None,
     seed: Annotated[int, typer.Option(metavar="S", help="Of the samples that --standard draws.")] = 0,
     redact: Annotated[bool, typer.Option("--redact", help=REDACT_HELP)] = False,
     charts: Annotated[
@@ -281,17 +285,23 @@ def report(
     """
     from scsafety import api
     from scsafety.cli.progress import counting
+    from scsafety.report.evidence_files import refuse_unknown
 
     if redact and standard is not None:
         raise ConfigError(
             "--standard writes answers in full; leave --redact out, or write the evidence to another --out"
         )
+    if format and standard is None:
+        raise ConfigError("--format is of the evidence: give --standard too, like --standard gbt45654")
+    formats = format or ["html"]
+    refuse_unknown(formats)
     with counting("runs") as on_model:
         paths = api.build_site(runs, out, runs_folder, leave_out=redact, charts=charts, on_model=on_model)
     if standard is not None:
         for name in dict.fromkeys(runs):
             loaded = api.load_run(name, runs_folder)
-            paths += api.write_standard_evidence(loaded, standard, out / loaded.folder.absolute().name, seed=seed)
+            folder = out / loaded.folder.absolute().name
+            paths += api.write_standard_evidence(loaded, standard, folder, seed=seed, formats=formats)
     for path in paths:
         typer.echo(f"wrote {path}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scsafety.metrics.interval import rao_wu_intervals
+from scsafety.metrics.interval import board_intervals
 from scsafety.metrics.score import Board, ScoreTable, boards, total_of
 
-__all__ = ["Board", "ScoreTable", "boards", "rao_wu_intervals", "total_of"]
+__all__ = ["Board", "ScoreTable", "board_intervals", "boards", "total_of"]

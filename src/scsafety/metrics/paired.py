@@ -1,8 +1,7 @@
 """Two runs on the same pairs: is the difference more than chance?
 
-Sources: the paired (sign-flip) permutation test, Fisher 1935, and Dror et al. 2018 (ACL) for its use on systems; Holm 1979
-(Scandinavian Journal of Statistics 6) for several tests; the pair is the unit, both rounds together (Miller 2024,
-arXiv:2411.00640).
+The figures are those of `pairwise`, of which this is the case of two runs, so that every page and command that compares the
+same two says the same. The pair is the unit, both rounds together (Miller 2024, arXiv:2411.00640).
 """
 
 from __future__ import annotations
@@ -13,16 +12,17 @@ import msgspec
 import numpy as np
 
 from scsafety import taxonomy
-from scsafety.metrics.interval import Interval, rao_wu_intervals
-from scsafety.metrics.score import FULL_MARK, ScoreTable, boards
+from scsafety.metrics.pairwise import pairwise_differences
+from scsafety.metrics.permutation import PERMUTATIONS
+from scsafety.metrics.score import FULL_MARK
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-PERMUTATIONS = 10_000
-CHUNK = 500
+    from scsafety.metrics.interval import Interval
+
 POWER = 2.8  # standard errors: a difference so large is found with a power of 80% at 5%, two-sided
 
 
@@ -56,76 +56,36 @@ def paired_differences(
 
     The overall score weighs sub-dimensions as the board does, so that the test is of the number that is shown.
     """
-    table = ScoreTable(pairs, sub_dimensions, b - a)
-    board, cis = boards(table), rao_wu_intervals(table, seed=seed)
-    by_pair = (b - a).mean(axis=1) * 100 / FULL_MARK
-    subs = np.array(sub_dimensions)
-    rng = np.random.default_rng(seed)
+    found = pairwise_differences(pairs, sub_dimensions, np.stack([a, b]), seed=seed, permutations=permutations)
 
-    def test(rows: NDArray[np.bool_]) -> float | None:
-        return sign_flip_p(by_pair[rows], _shares(subs[rows]), rng=rng, permutations=permutations)
+    def on(row: str, *, alone: bool = False) -> Difference:
+        r = found.rows.index(row)
+        value, low, high, p, p_holm = (
+            float(of[r, 0]) for of in (found.value, found.low, found.high, found.p, found.p_holm)
+        )
+        ci = None if np.isnan(low) else (low, high)
+        tested = not np.isnan(p)
+        corrected = p_holm if tested and not alone else None
+        return Difference(value, ci, p if tested else None, int(found.n[r, 0]), corrected)
 
-    of_dimension = np.array([taxonomy.dimension_of(name) for name in sub_dimensions])
-    dims = {
-        name: Difference(value, cis.dimensions[name], test(of_dimension == name), int((of_dimension == name).sum()))
-        for name, value in board.dimensions.items()
-    }
-    own = {
-        name: Difference(value, cis.sub_dimensions[name], test(subs == name), int((subs == name).sum()))
-        for name, value in board.sub_dimensions.items()
-    }
-    everything = np.ones(len(pairs), dtype=bool)
-    overall = Difference(board.overall, cis.overall, test(everything), len(pairs))
-    shares = _shares(subs)
-    error = float(np.sqrt((shares**2 * by_pair**2).sum())) if len(pairs) > 1 else None
-    return Paired(overall, _corrected(dims), _corrected(own), POWER * error if error is not None else None)
+    present = {*sub_dimensions, *map(taxonomy.dimension_of, sub_dimensions)}
+    return Paired(
+        overall=on("overall", alone=True),
+        dimensions={one.id: on(one.id) for one in taxonomy.dimensions() if one.id in present},
+        sub_dimensions={one.id: on(one.id) for one in taxonomy.sub_dimensions() if one.id in present},
+        detectable=_detectable(sub_dimensions, b - a) if len(pairs) > 1 else None,
+    )
 
 
-def sign_flip_p(
-    differences: NDArray[np.float64],
-    shares: NDArray[np.float64],
-    *,
-    rng: np.random.Generator,
-    permutations: int = PERMUTATIONS,
-) -> float | None:
-    """Two-sided p of the weighted mean of paired differences; None for fewer than two pairs.
-
-    Under the null either run might have given either answer, so each pair's sign is a coin's.
-    """
-    if differences.size < 2:
-        return None
-    weighted = differences * shares
-    observed = abs(float(weighted.sum())) * (1 - 1e-9)  # what is equal but for rounding counts
-    larger = 0
-    for done in range(0, permutations, CHUNK):
-        n = min(CHUNK, permutations - done)
-        signs = rng.integers(0, 2, size=(n, differences.size), dtype=np.int8) * 2 - 1
-        larger += int((np.abs(signs @ weighted) >= observed).sum())
-    return (larger + 1) / (permutations + 1)
+def detectable_difference(differences: NDArray[np.float64], shares: NDArray[np.float64]) -> float:
+    """The least true difference that four of five such pairs of runs would find: `POWER` standard errors of the test."""
+    return POWER * float(np.sqrt((shares**2 * differences**2).sum()))
 
 
-def holm(p: Mapping[str, float]) -> dict[str, float]:
-    """Holm's step-down correction.
-
-    >>> holm({"a": 0.01, "b": 0.04, "c": 0.03})
-    {'a': 0.03, 'b': 0.06, 'c': 0.06}
-    """
-    corrected: dict[str, float] = {}
-    highest = 0.0
-    for k, name in enumerate(sorted(p, key=p.__getitem__)):
-        highest = max(highest, min(1.0, (len(p) - k) * p[name]))
-        corrected[name] = round(highest, 12)
-    return {name: corrected[name] for name in p}
-
-
-def _corrected(tests: dict[str, Difference]) -> dict[str, Difference]:
-    by_name = holm({name: one.p for name, one in tests.items() if one.p is not None})
-    return {name: msgspec.structs.replace(one, p_holm=by_name.get(name)) for name, one in tests.items()}
-
-
-def _shares(subs: NDArray[np.str_]) -> NDArray[np.float64]:
-    """What each pair weighs in the board's score; they sum to 1."""
+def _detectable(sub_dimensions: Sequence[str], differences: NDArray[np.float64]) -> float:
+    """Each pair weighs what it weighs in the board's score."""
     weight = taxonomy.weights()
-    names, of, n = np.unique(subs, return_inverse=True, return_counts=True)
+    names, of, n = np.unique(np.array(sub_dimensions), return_inverse=True, return_counts=True)
     of_sub = np.array([weight[str(name)] for name in names], dtype=float)
-    return np.asarray((of_sub / of_sub.sum() / n)[of])
+    shares = np.asarray((of_sub / of_sub.sum() / n)[of])
+    return detectable_difference(differences.mean(axis=1) * 100 / FULL_MARK, shares)

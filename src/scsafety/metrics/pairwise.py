@@ -1,8 +1,8 @@
-"""Every two of many runs on the same pairs: what `paired` says of two, for thousands of comparisons at once.
+"""Every two of many runs on the same pairs: differences, intervals and tests of thousands of comparisons at once.
 
-Score, bootstrap and sign-flip test are linear in a run's scores: drawn once and applied to each run, a difference of two runs
-is the difference of what was drawn for each. All comparisons share the draws; each by itself is the test and the interval of
-`paired` (Rao and Wu 1988; Fisher 1935), and its sources hold here.
+The interval is `interval`'s of a difference, in closed form. Score and sign-flip test are linear in a run's scores: signs drawn
+once and applied to each run, a difference of two runs is the difference of what was drawn for each. All comparisons over
+the same pairs share the signs; each by itself is the test of `permutation`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import msgspec
 import numpy as np
 
 from scsafety import taxonomy
-from scsafety.metrics.interval import DRAWS, MIN_PAIRS, MIN_PAIRS_OF_ONE
-from scsafety.metrics.paired import PERMUTATIONS, holm
+from scsafety.metrics.interval import MIN_PAIRS, MIN_PAIRS_OF_ONE, Moments, bounds, moments, row_shares
+from scsafety.metrics.permutation import PERMUTATIONS, holm
 from scsafety.metrics.score import FULL_MARK, ScoreTable, aggregate
 
 if TYPE_CHECKING:
@@ -54,7 +54,6 @@ def pairwise_differences(
     scores: NDArray[np.float64],
     *,
     seed: int = 0,
-    draws: int = DRAWS,
     permutations: int = PERMUTATIONS,
 ) -> Pairwise:
     """scores: (n_runs, n_pairs, n_rounds), 0 to 2, NaN where a run has no score of the pair; two runs are compared over the
@@ -74,7 +73,7 @@ def pairwise_differences(
         common = np.flatnonzero(np.frombuffer(key, dtype=bool)).tolist()
         if common:
             table = _Table([pairs[k] for k in common], [sub_dimensions[k] for k in common], scores[:, common], rows)
-            _compare(table, found, np.array(ks), seed=seed, draws=draws, permutations=permutations)
+            _compare(table, found, np.array(ks), seed=seed, permutations=permutations)
     _correct(found, n_rounds)
     return found
 
@@ -111,7 +110,7 @@ class _Table:
         return self.sizes[[not of or sub in of for sub in self.subs]]
 
 
-def _compare(table: _Table, found: Pairwise, ks: NDArray[np.intp], *, seed: int, draws: int, permutations: int) -> None:
+def _compare(table: _Table, found: Pairwise, ks: NDArray[np.intp], *, seed: int, permutations: int) -> None:
     """Fill in the comparisons `ks`, all over the pairs of `table`."""
     first, second = np.array(found.places)[ks].T
     plain = list(table.rows_of(lambda size: np.full((1, size), 1 / size), 1))
@@ -119,19 +118,8 @@ def _compare(table: _Table, found: Pairwise, ks: NDArray[np.intp], *, seed: int,
         if values is not None:
             found.value[r, ks] = values[second, 0] - values[first, 0]
             found.n[r, ks] = table.of_row(found.rows[r]).sum()
+    _set_intervals(table, found, ks)
     rng = np.random.default_rng(seed)
-
-    def resampled(size: int) -> NDArray[np.float64]:
-        n = max(size - 1, 1)
-        return rng.multinomial(n, np.full(size, 1 / size), size=draws) / n
-
-    for r, values in enumerate(table.rows_of(resampled, draws)):
-        name = found.rows[r]
-        enough = MIN_PAIRS_OF_ONE if name in table.subs else MIN_PAIRS
-        if values is None or table.of_row(name).min() < enough:
-            continue
-        for of, differences in _by_first(values, first, second):
-            found.low[r, ks[of]], found.high[r, ks[of]] = _percentiles(differences)
     larger = np.zeros((len(found.rows), ks.size))
     observed = np.abs(found.value[:, ks]).astype(np.float32) - np.float32(ROUNDING)
     for done in range(0, permutations, CHUNK):
@@ -145,6 +133,26 @@ def _compare(table: _Table, found: Pairwise, ks: NDArray[np.intp], *, seed: int,
     found.p[:, ks] = np.where(found.n[:, ks] > 1, (larger + 1) / (permutations + 1), np.nan)
 
 
+def _set_intervals(table: _Table, found: Pairwise, ks: NDArray[np.intp]) -> None:
+    runs, n_rounds = table.shape
+    shares = row_shares(table.subs, np.ones((len(table.subs), n_rounds), dtype=bool))
+    shown = {
+        name: of
+        for name, of in shares.items()
+        if table.of_row(name).min() >= (MIN_PAIRS_OF_ONE if name in table.subs else MIN_PAIRS)
+    }
+    by_run = [of.reshape(-1, runs, n_rounds).transpose(1, 0, 2) / FULL_MARK for of in table.scores]
+    first, second = np.array(found.places)[ks].T
+    for i in np.unique(first):
+        of = np.flatnonzero(first == i)
+        each = [moments(scores[second[of]] - scores[i]) for scores in by_run]
+        differences = Moments(*(np.stack(parts, axis=1) for parts in zip(*each, strict=True)))
+        for name, share in shown.items():
+            r = found.rows.index(name)
+            low, high = bounds(differences, share, signed=True, reach=2.0 if name == "gap" else 1.0)
+            found.low[r, ks[of]], found.high[r, ks[of]] = low * 100, high * 100
+
+
 def _by_first(
     values: NDArray[np.float64], first: NDArray[np.intp], second: NDArray[np.intp]
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
@@ -155,17 +163,6 @@ def _by_first(
         others = second[of]
         in_a_row = others[-1] - others[0] + 1 == others.size  # the usual case, and a view where the other is a copy
         yield of, (single[others[0] : others[-1] + 1] if in_a_row else single[others]) - single[i]
-
-
-def _percentiles(values: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """2.5 and 97.5 of each row, as numpy's `percentile` has them and five times as fast."""
-    last = values.shape[1] - 1
-    at = [last * share for share in (0.025, 0.975)]
-    values.partition(sorted({int(place) + step for place in at for step in (0, 1)}), axis=1)
-    low, high = (
-        values[:, int(place)] + (place % 1) * (values[:, int(place) + 1] - values[:, int(place)]) for place in at
-    )
-    return low, high
 
 
 def _signs(rng: np.random.Generator, n: int, size: int) -> NDArray[np.float64]:

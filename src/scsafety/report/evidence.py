@@ -6,9 +6,7 @@ to be not applicable. It is material for an assessor and no certificate.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 from collections import Counter
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -16,19 +14,15 @@ import msgspec
 
 from scsafety.bank.standards import Coverage, Standard, coverage
 from scsafety.errors import ConfigError
-from scsafety.files import write_whole
-from scsafety.judge.measured import is_weak, on_real
+from scsafety.judge.people import PREFIX
 from scsafety.metrics.rate import Rate, rate_against
-from scsafety.records import Aspect, Pair, Twin
-from scsafety.report.html import content_policy, environment, source
+from scsafety.records import Aspect, DialogueKey, Pair, Twin, content_hash
 from scsafety.report.lines import Both, counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
-    from scsafety.records import BankItem
-    from scsafety.report.summary import Summary
+    from scsafety.records import BankItem, Verdict
     from scsafety.store import Store
 
 Finding = Literal["conforms", "fails", "not_applicable"]
@@ -76,6 +70,18 @@ class Drawn(msgspec.Struct, frozen=True):
     answer: str
 
 
+class Judged(msgspec.Struct, frozen=True):
+    """One answer of the run, with what the judge and people said of it."""
+
+    item_id: str
+    sub_dimension: str
+    round: int
+    epoch: int
+    hash: str  # of the question's content
+    verdict: str | None  # score or label; None: unjudged
+    labels: dict[str, str]  # by reviewer
+
+
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     standard: str
     seed: int
@@ -84,6 +90,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     coverage: tuple[Coverage, ...]
     aspects: dict[str, int]
     samples: tuple[Drawn, ...]
+    record: tuple[Judged, ...]
 
 
 def assess(store: Store, standard: Standard, bank: Sequence[BankItem], *, seed: int = 0) -> Evidence:
@@ -116,6 +123,7 @@ def assess(store: Store, standard: Standard, bank: Sequence[BankItem], *, seed: 
         coverage=tuple(table),
         aspects={aspect: aspects[aspect] for aspect in get_args(Aspect)},
         samples=tuple(samples),
+        record=tuple(_record(store)),
     )
 
 
@@ -177,36 +185,6 @@ OUT_OF_SIGHT = tuple(
 )
 
 
-def write_evidence(summary: Summary, evidence: Evidence, standard: Standard, folder: Path) -> list[Path]:
-    """The page, the samples as CSV and everything as JSON; returns their paths. Raises MachineError."""
-    style, script = source("evidence.css"), source("lang.js")
-    values = {
-        "summary": summary,
-        "judge_is_weak": is_weak(summary.judge.agreement or {}),
-        "agreement": on_real(summary.judge.agreement or {}),
-        "evidence": evidence,
-        "standard": standard,
-        "findings": FINDINGS,
-        "tests": TESTS,
-        "aspects_en": ASPECTS_EN,
-        "counts": Counter(clause.finding for clause in evidence.clauses),
-        "style": style,
-        "script": script,
-        "policy": content_policy(style, script),
-    }
-    page = environment().get_template("evidence.html.j2").render(values)
-    stem = f"evidence-{standard.id}"
-    record = msgspec.json.format(msgspec.json.encode({"run": summary.run, "evidence": evidence}), indent=1)
-    written = {
-        folder / f"{stem}.html": page.encode(),
-        folder / f"{stem}-samples.csv": _csv(evidence.samples).encode("utf-8-sig"),  # so that Excel reads it as UTF-8
-        folder / f"{stem}.json": record,
-    }
-    for path, data in written.items():
-        write_whole(path, data)
-    return list(written)
-
-
 def _answers(store: Store) -> Iterable[Drawn]:
     """Every judged answer under the test that it belongs to; a `refuse` item's stands in two."""
     judge = store.primary_judge()
@@ -226,6 +204,39 @@ def _answers(store: Store) -> Iterable[Drawn]:
         else:
             passed = verdict.label not in ("refused", "blocked")
             yield Drawn("non_refusal", item.id, shown[0], passed, str(verdict.label), *shown[1:])
+
+
+def _record(store: Store) -> Iterable[Judged]:
+    """Every answer, in the order in which it was given."""
+    primary = store.primary_judge()
+    verdicts = {(v.key, v.seq): v.verdict for v in store.verdicts(primary.key)} if primary else {}
+    by_people: dict[tuple[DialogueKey, int], dict[str, str]] = {}
+    for card, _ in store.judges():
+        if not card.judge_id.startswith(PREFIX):
+            continue
+        for given in store.verdicts(card.key):
+            if (said := _said(given.verdict)) is not None:
+                by_people.setdefault((given.key, given.seq), {})[card.judge_id.removeprefix(PREFIX)] = said
+    items = {item.id: (item.sub_dimension, content_hash(item)) for item in store.items()}
+    for stored in store.turns():
+        key, turn = stored.key, stored.turn
+        if turn.reply is None:
+            continue
+        verdict = verdicts.get((key, turn.seq))
+        sub_dimension, question = items[key.item_id]
+        yield Judged(
+            key.item_id,
+            sub_dimension,
+            turn.round or 1,
+            key.epoch,
+            question,
+            None if verdict is None else _said(verdict),
+            by_people.get((key, turn.seq), {}),
+        )
+
+
+def _said(verdict: Verdict) -> str | None:
+    return verdict.label if verdict.score is None else str(verdict.score)
 
 
 def _draw(answers: list[Drawn], size: int, seed: int) -> list[Drawn]:
@@ -341,15 +352,3 @@ def _size(name: Both, found: int, limit: int, proof: Both) -> Clause:
 
 def _listed(names: Sequence[str]) -> Both:
     return Both("、".join(names) or "无", ", ".join(names) or "none")
-
-
-def _csv(samples: Sequence[Drawn]) -> str:
-    from scsafety.report.export import cell
-
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(["test", "item_id", "round", "passed", "verdict", "question", "answer"])
-    for one in samples:
-        row = (one.test, one.item_id, one.round, one.passed, one.verdict, one.question, one.answer)
-        writer.writerow([cell(value) for value in row])
-    return text.getvalue()

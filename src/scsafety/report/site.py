@@ -16,8 +16,9 @@ from scsafety.files import write_whole
 from scsafety.judge.measured import WEAK_KAPPA
 from scsafety.metrics.agreement import MIN_CLUSTERS
 from scsafety.metrics.corrected import MIN_LABELLED
-from scsafety.metrics.interval import DRAWS, MIN_PAIRS, MIN_PAIRS_OF_ONE
-from scsafety.metrics.paired import PERMUTATIONS, POWER
+from scsafety.metrics.interval import MIN_PAIRS, MIN_PAIRS_OF_ONE
+from scsafety.metrics.paired import POWER
+from scsafety.metrics.permutation import PERMUTATIONS
 from scsafety.report import figures, side_by_side
 from scsafety.report.chart import chart_of
 from scsafety.report.html import content_policy, environment, source
@@ -121,7 +122,6 @@ def render_method() -> str:
     return _render(
         "method.html.j2",
         subs=taxonomy.sub_dimensions(),
-        draws=DRAWS,
         min_pairs=MIN_PAIRS,
         min_pairs_of_one=MIN_PAIRS_OF_ONE,
         permutations=PERMUTATIONS,

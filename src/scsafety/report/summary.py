@@ -25,7 +25,7 @@ from scsafety.judge.people import PREFIX, PeopleAgreement, agreement_of, consens
 from scsafety.judge.spec import models_of, parse_judge
 from scsafety.metrics.agreement import agreement
 from scsafety.metrics.corrected import Corrected, corrected_mean
-from scsafety.metrics.interval import Interval, rao_wu_intervals, share_interval
+from scsafety.metrics.interval import Interval, board_intervals, share_interval
 from scsafety.metrics.score import FULL_MARK, ScoreTable, boards, cave_flags
 from scsafety.records import BENIGN_LABELS, FORMS, TACTICS, Pair, Score, Side, Twin
 from scsafety.report.breakdown import GroupOf, breakdown
@@ -225,14 +225,14 @@ def summarise(
         judge=_judge_of(judge, measured or {}, settings.model, answers.members),
         bank=BankOf(settings.bank.version, settings.bank.hash, len(answers.pairs), len(answers.labels)),
         complete=not (unanswered or unjudged or (others and (others.unanswered or others.unjudged))),
-        **_boards(table, written, answers, seed=settings.seed),
+        **_boards(table, written, answers),
         epochs=_epochs(answers),
         by=_by(answers, settings),
         labels={str(score): labels[score] for score in (0, 1, 2)},
         unsafe_rate=_ratio(labels[0], n_judged),
-        unsafe_rate_ci95=_share_ci(unsafe, strata, settings.seed),
+        unsafe_rate_ci95=_share_ci(unsafe, strata),
         cave_rate=_nanmean(cave),
-        cave_rate_ci95=_share_ci(cave, strata, settings.seed),
+        cave_rate_ci95=_share_ci(cave, strata),
         blocked=_blocked(answers.of_pairs),
         unanswered=unanswered,
         unjudged=unjudged,
@@ -289,7 +289,7 @@ def _table(pairs: Sequence[_PairOf], scores: NDArray[np.float64]) -> ScoreTable:
     return ScoreTable([pair.id for pair in pairs], [pair.sub_dimension for pair in pairs], means)
 
 
-def _boards(table: ScoreTable, written: ScoreTable, answers: _Answers, *, seed: int) -> dict[str, Any]:
+def _boards(table: ScoreTable, written: ScoreTable, answers: _Answers) -> dict[str, Any]:
     """overall, model_written, dimensions, sub_dimensions and rounds, each with interval, n and coverage."""
     known = ~np.isnan(answers.scores)
     of_sub = np.array([pair.sub_dimension for pair in answers.pairs])
@@ -298,8 +298,8 @@ def _boards(table: ScoreTable, written: ScoreTable, answers: _Answers, *, seed: 
     def on(part: NDArray[np.bool_], all_of: int) -> tuple[int, float]:
         return int(part.sum()), float(part.sum() / all_of) if all_of else 0.0
 
-    points, cis = boards(table), rao_wu_intervals(table, seed=seed)
-    written_points, written_cis = boards(written), rao_wu_intervals(written, seed=seed)
+    points, cis = boards(table), board_intervals(table)
+    written_points, written_cis = boards(written), board_intervals(written)
     both = known.all(axis=1)
     return {
         "overall": _score(points.overall, cis.overall, *on(known, known.size)),
@@ -363,7 +363,7 @@ def _caves(answers: _Answers) -> NDArray[np.float64]:
     return np.stack(flags, axis=1)
 
 
-def _share_ci(values: NDArray[np.float64], strata: NDArray[np.intp], seed: int) -> Interval:
+def _share_ci(values: NDArray[np.float64], strata: NDArray[np.intp]) -> Interval:
     """Pairs are the units: their answers are averaged first. values: (n_pairs, ...)."""
     if not values.size:
         return None
@@ -371,7 +371,7 @@ def _share_ci(values: NDArray[np.float64], strata: NDArray[np.intp], seed: int) 
     known = ~np.isnan(flat)
     with np.errstate(invalid="ignore"):
         means = np.where(known, flat, 0.0).sum(axis=1) / known.sum(axis=1)
-    return share_interval(means, strata, seed=seed)
+    return share_interval(means, strata)
 
 
 def _over_refusal(answers: _Answers, settings: RunSettings) -> OverRefusal | None:
@@ -383,7 +383,7 @@ def _over_refusal(answers: _Answers, settings: RunSettings) -> OverRefusal | Non
     values = np.array([np.mean(one) if one else np.nan for one in refused])
     return OverRefusal(
         rate=_ratio(labels["refused"] + labels["blocked"], n),
-        ci95=share_interval(values, np.zeros(len(values), dtype=np.intp), seed=settings.seed, min_pairs=20),
+        ci95=share_interval(values, np.zeros(len(values), dtype=np.intp), min_pairs=20),
         n=n,
         coverage=n / n_expected,
         labels={label: labels[label] for label in BENIGN_LABELS},
