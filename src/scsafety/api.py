@@ -503,19 +503,24 @@ def build_site(
     *,
     leave_out: bool = False,
     charts: bool = False,
+    models: Path | None = None,
+    ghosts: Sequence[str] = (),
     processes: int | None = None,
     on_model: Callable[[int, int], object] = lambda *_: None,
 ) -> list[Path]:
     """The pages of each run and a leaderboard of them all: `scsafety report`. Returns the paths of the first pages.
 
-    leave_out: without the texts that carry a risk. charts: as files beside them. on_model: told how many of how many runs are
-    written. Raises ConfigError, StoreError and MachineError.
+    leave_out: without the texts that carry a risk. charts: as files beside them. models: facts of models, TOML. ghosts:
+    published rows that stand below the tables. on_model: told how many of how many runs are written. Raises ConfigError,
+    StoreError and MachineError.
     """
     from scsafety.report import figures
+    from scsafety.report.facts import UNKNOWN, load_facts
     from scsafety.report.page import PAGE
     from scsafety.report.parallel import in_parallel
-    from scsafety.report.site import refuse_namesakes, write_site
+    from scsafety.report.site import known_ghosts, refuse_namesakes, write_site
 
+    facts, shown = load_facts(models), known_ghosts(ghosts)
     if charts:
         figures.chinese_font()  # what is missing is said before the pages are written
     folders = list(dict.fromkeys(find_run(run, out).absolute() for run in runs))
@@ -524,9 +529,11 @@ def build_site(
     on_model(0, len(folders))
     work = partial(write_model, out=Path(to), leave_out=leave_out)
     for n_written, standing in enumerate(in_parallel(work, folders, processes=processes), start=1):
-        standings += [standing] if standing is not None else []
+        if standing is not None:
+            known = facts.get(standing.summary.target, UNKNOWN)
+            standings.append(msgspec.structs.replace(standing, facts=known))
         on_model(n_written, len(folders))
-    paths = [*(Path(to) / folder.name / PAGE for folder in folders), *write_site(standings, Path(to))]
+    paths = [*(Path(to) / folder.name / PAGE for folder in folders), *write_site(standings, Path(to), shown)]
     if charts:
         paths += figures.write_charts({one.page: one.summary for one in standings}, Path(to) / figures.FOLDER)
     return paths

@@ -278,6 +278,13 @@ def report(
     charts: Annotated[
         bool, typer.Option("--charts", help="Add OUT/charts: SVG, PNG and CSV of each chart; needs scsafety[charts].")
     ] = False,
+    models: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="TOML: vendor, licence, origin and size of models, see docs/site.md."),
+    ] = None,
+    ghost: Annotated[
+        list[str] | None, typer.Option(metavar="MODEL", help="Show a row published in 2024 below the tables, apart.")
+    ] = None,
 ) -> None:
     """Write a site: OUT/index.html, a leaderboard, and of each run OUT/<run>/index.html, beside it transcripts.html.
 
@@ -296,7 +303,16 @@ def report(
     formats = format or ["html"]
     refuse_unknown(formats)
     with counting("runs") as on_model:
-        paths = api.build_site(runs, out, runs_folder, leave_out=redact, charts=charts, on_model=on_model)
+        paths = api.build_site(
+            runs,
+            out,
+            runs_folder,
+            leave_out=redact,
+            charts=charts,
+            models=models,
+            ghosts=ghost or (),
+            on_model=on_model,
+        )
     if standard is not None:
         for name in dict.fromkeys(runs):
             loaded = api.load_run(name, runs_folder)

@@ -22,6 +22,7 @@ from scsafety.metrics.pairwise import Pairwise, pairwise_differences
 from scsafety.records import Pair
 from scsafety.report.comparison import pair_means
 from scsafety.report.export import cell
+from scsafety.report.facts import UNKNOWN, ModelFacts
 from scsafety.report.summary import N_ROUNDS
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
     summary: Summary
     page: str  # the folder of its page, beside the leaderboard
+    facts: ModelFacts = UNKNOWN
     subs: dict[str, str]  # sub-dimension by pair id
     means: dict[str, list[float]]  # mean score of each round, of the pairs judged in both
 
@@ -82,6 +84,7 @@ class Versus(msgspec.Struct, frozen=True):
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     summary: Summary
     page: str
+    facts: ModelFacts
     differs: dict[str, str]  # settings in which runs of this model differ
     rank: int | None = None  # None: incomplete, or without a score
     shared: bool = False
@@ -169,6 +172,7 @@ def _table(basis: Basis, group: Sequence[Standing]) -> Table:
         Row(
             summary=one.summary,
             page=one.page,
+            facts=one.facts,
             differs=of[one.page],
             rank=rank_of[k],
             shared=rank_of.count(rank_of[k]) > 1,
@@ -178,7 +182,7 @@ def _table(basis: Basis, group: Sequence[Standing]) -> Table:
         for k, one in enumerate(able)
     )
     rest = [one for one in group if one not in able]
-    unranked = tuple(Row(summary=one.summary, page=one.page, differs=of[one.page]) for one in rest)
+    unranked = tuple(Row(summary=one.summary, page=one.page, facts=one.facts, differs=of[one.page]) for one in rest)
     return Table(basis=basis, ranked=ranked, unranked=unranked, versus=tuple(versus.values()), field=field)
 
 
@@ -248,6 +252,10 @@ def record(row: Row, table: int) -> dict[str, Any]:
         "run": summary.run,
         "page": row.link,
         "target": summary.target,
+        "vendor": row.facts.vendor,
+        "licence": row.facts.licence,
+        "origin": row.facts.origin,
+        "size_b": row.facts.size_b,
         "system": summary.settings.system,
         "differs": "; ".join(f"{name} = {value or 'none'}" for name, value in row.differs.items()) or None,
         "complete": summary.complete,

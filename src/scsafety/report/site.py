@@ -5,8 +5,9 @@ Same safety as `page`: what a model's name or a system prompt says can only be r
 
 from __future__ import annotations
 
+import difflib
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -21,6 +22,8 @@ from scsafety.metrics.paired import POWER
 from scsafety.metrics.permutation import PERMUTATIONS
 from scsafety.report import figures, side_by_side
 from scsafety.report.chart import chart_of
+from scsafety.report.facts import LICENCES, ORIGINS, SIZES, Licence, ModelFacts, Origin
+from scsafety.report.findings import Findings, Scored, findings_of
 from scsafety.report.html import content_policy, environment, source
 from scsafety.report.lazy import json_text
 from scsafety.report.leaderboard import RULE, RULE_EN, as_csv, as_json, tables_of, unlike
@@ -28,13 +31,14 @@ from scsafety.report.lines import Both
 from scsafety.report.page import SETTINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from scsafety.report.leaderboard import Standing, Table
 
 INDEX, REFERENCE, CSV, JSON = "index.html", "reference.html", "leaderboard.csv", "leaderboard.json"
 COMPARE, METHOD = "compare.html", "method.html"
+_NAMES: dict[str, Any] = {"licences": LICENCES, "origins": ORIGINS, "sizes": SIZES}
 BASIS = {
     "bank_hash": Both("题库", "bank"),
     "judge_key": Both("评分者", "judge"),
@@ -50,6 +54,16 @@ class PublishedRow(msgspec.Struct, frozen=True):
     traditional: float
     responsible: float
     attack: float
+    round_1: float
+    round_2: float
+    vendor: str
+    licence: Licence
+    origin: Origin
+    size_b: float | None = None
+
+    @property
+    def facts(self) -> ModelFacts:
+        return ModelFacts(vendor=self.vendor, licence=self.licence, origin=self.origin, size_b=self.size_b)
 
 
 class Published(msgspec.Struct, frozen=True):
@@ -76,12 +90,14 @@ def refuse_namesakes(folders: Iterable[Path]) -> None:
             raise ConfigError(f"{folder}: the site has a file of that name; rename the run's folder")
 
 
-def write_site(standings: Sequence[Standing], folder: Path) -> list[Path]:
-    """Write leaderboard, its data and the reference page into `folder`; returns their paths. Raises MachineError."""
+def write_site(
+    standings: Sequence[Standing], folder: Path, ghosts: Mapping[str, PublishedRow] | None = None
+) -> list[Path]:
+    """Write leaderboard, its data and the pages beside it into `folder`; returns their paths. Raises MachineError."""
     tables = tables_of(standings)
     compare, beside = render_compare(tables)
     files = {
-        INDEX: render_leaderboard(tables).encode(),
+        INDEX: render_leaderboard(tables, ghosts).encode(),
         REFERENCE: render_reference(published()).encode(),
         CSV: as_csv(tables),
         JSON: as_json(tables),
@@ -94,8 +110,8 @@ def write_site(standings: Sequence[Standing], folder: Path) -> list[Path]:
     return [folder / name for name in files if name not in beside]
 
 
-def render_leaderboard(tables: Sequence[Table]) -> str:
-    """The leaderboard as text. Pure: the same runs give the same page."""
+def render_leaderboard(tables: Sequence[Table], ghosts: Mapping[str, PublishedRow] | None = None) -> str:
+    """The leaderboard as text. Pure: the same runs give the same page. ghosts: published rows that stand below, apart."""
     return _render(
         "leaderboard.html.j2",
         tables=tables,
@@ -104,11 +120,36 @@ def render_leaderboard(tables: Sequence[Table]) -> str:
         rule=RULE,
         rule_en=RULE_EN,
         settings=SETTINGS,
+        ghosts=ghosts,
+        findings=[_of_table(table) for table in tables],
+        **_NAMES,
     )
 
 
 def render_reference(facts: Published) -> str:
-    return _render("reference.html.j2", facts=facts)
+    scored = [Scored(name, row.overall, row.facts) for name, row in facts.models.items()]
+    return _render("reference.html.j2", facts=facts, found=findings_of(scored), **_NAMES)
+
+
+def known_ghosts(names: Sequence[str]) -> dict[str, PublishedRow]:
+    """Published rows by name. Raises ConfigError."""
+    models = published().models
+    for name in names:
+        if name not in models:
+            near = difflib.get_close_matches(name, models, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there is {', '.join(models)}"
+            raise ConfigError(f"--ghost {name!r}: not on the published leaderboard; {hint}")
+    return {name: models[name] for name in names}
+
+
+def _of_table(table: Table) -> Findings:
+    """Each model once: its best-placed run."""
+    scored: dict[str, Scored] = {}
+    for row in table.ranked:
+        total = row.summary.overall.score
+        if total is not None:
+            scored.setdefault(row.summary.target, Scored(row.summary.target, total, row.facts))
+    return findings_of(list(scored.values()))
 
 
 def render_compare(tables: Sequence[Table]) -> tuple[str, dict[str, bytes]]:

@@ -29,4 +29,20 @@
       });
     });
   }
+
+  // hides the rows of models that are not asked for; ranks stay what they are
+  for (const filters of document.querySelectorAll(".board-filters")) {
+    const section = filters.closest("section");
+    const choices = Array.from(filters.querySelectorAll("select"));
+    filters.hidden = false;
+    filters.addEventListener("change", () => {
+      const wanted = choices.filter((choice) => choice.value !== "");
+      let shown = 0;
+      for (const row of section.querySelectorAll("tr[data-licence]")) {
+        row.hidden = !wanted.every((choice) => row.dataset[choice.dataset.facts] === choice.value);
+        shown += row.hidden || row.classList.contains("ghost") ? 0 : 1;
+      }
+      filters.querySelector("[data-shown]").textContent = String(shown);
+    });
+  }
 })();
