@@ -154,7 +154,6 @@ def _specimens() -> Iterator[Case]:
 
 
 def fence(text: str, name: str, nonce: str) -> str:
-    """The text between two lines that carry the nonce."""
     return f"<<<{name} {nonce}\n{text}\n{name} {nonce}>>>"
 
 
