@@ -40,9 +40,16 @@ def values(metrics: Iterable[Metric]) -> dict[str, float | None]:
 
 
 def hold(
-    name: str, data: Path, out: Path, answer: Callable[[list[dict[str, str]]], str], *, first: int = 5, **given: Any
+    name: str,
+    data: Path,
+    out: Path,
+    answer: Callable[[list[dict[str, str]]], str],
+    *,
+    first: int = 5,
+    exit_code: int = 0,
+    **given: Any,
 ) -> tuple[api.RunResult, ScriptedServer]:
-    """A run that is cut off after `first` calls and resumed; it must be whole then, and `verify` must find nothing."""
+    """A run that is cut off after `first` calls and resumed to its end; `verify` must find nothing."""
     judged = given.pop("judge", None)
     with ScriptedServer(answer, faults=given.pop("faults", None)) as server:
         plan = api.plan_suite(
@@ -52,7 +59,7 @@ def hold(
         assert cut.exit_code == 1
         assert len(server.bodies) == first
         done = api.resume("r", out=out)
-    assert done.exit_code == 0, done.summary.suite
+    assert done.exit_code == exit_code, done.summary.suite
     assert api.verify("r", out) == []
     assert msgspec.json.decode((done.folder / "summary.json").read_bytes())["suite"]["name"] == name
     return done, server
