@@ -51,12 +51,17 @@ def suite_of(store: Store, settings: RunSettings, judge: JudgeCard | None) -> Su
         if turn.answered and turn.item_id in items
     }
     said = {
-        (stored.key.item_id, stored.round, stored.key.epoch): stored.verdict.label
+        (stored.key.item_id, stored.round, stored.key.epoch): stored.verdict
         for stored in (store.verdicts(judge.key) if judge else ())
     }
     answers = [
         Answer(
-            item=items[place[0]], round=place[1] or 1, epoch=place[2], label=said.get(place), blocked=bool(turn.blocked)
+            item=items[place[0]],
+            round=place[1] or 1,
+            epoch=place[2],
+            label=verdict.label if (verdict := said.get(place)) else None,
+            blocked=bool(turn.blocked),
+            remark=verdict.reason if verdict else "",
         )
         for place, turn in turns.items()
     ]

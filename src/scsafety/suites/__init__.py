@@ -31,6 +31,9 @@ GROUP = "scsafety.suites"
 # name of the suite -> module of this package with its class; loaded when it is asked for
 BUILT_IN = {
     "aratrust": "aratrust:AraTrust",
+    "chinese-safetyqa": "chinese_safetyqa:ChineseSafetyQA",
+    "chinesesafe": "chinesesafe:ChineseSafe",
+    "fake-alignment": "fake_alignment:FakeAlignment",
 }
 
 

@@ -50,6 +50,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int
     label: str | None  # None: unanswered or unjudged; it enters no denominator
     blocked: bool = False
+    remark: str = ""  # what the suite noted when it read the answer itself, else the judge's reason
 
 
 class Metric(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +92,11 @@ class Suite(ABC):
         """The label that can be had from the answer itself; None: a judge has to say."""
         del case
         return None
+
+    def remark(self, case: Case) -> str:
+        """What is kept beside the label that `read` gave, for `score`: how a reference implementation would have read it."""
+        del case
+        return ""
 
     def needs_judge(self, variant: str) -> bool:
         """Whether any answer goes to a judge."""

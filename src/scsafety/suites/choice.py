@@ -11,13 +11,31 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 LETTERS = "ABCDEFGH"
-# `答案是 B`, `选 B`, `正确答案：B`, `answer is B`, `(B)`, `**B**`, `[[B]]`
-MARKED = (
-    r"\[\[\s*([A-H])\s*\]\]",
-    r"(?:答案|选项|选择|应选|选|answer|option|choice)\s*(?:应该|应当)?(?:是|为|is)?\s*[:：]?\s*[\"'“‘(（\[【*]*\s*([A-H])(?![A-Za-z])",
-    r"^\W*([A-H])\s*(?:[.。、,，:：)）\]】*]|$)",
+QUOTE = r"[\s\"'“”‘’「『（(\[【《*_`$]*"
+# which way of naming a letter goes before which
+NAMED = tuple(
+    re.compile(pattern, re.IGNORECASE | re.MULTILINE)
+    for pattern in (
+        r"\[\[\s*([A-H])\s*\]\]|\\boxed\{\s*(?:\\text\{)?\s*([A-H])\s*\}",
+        # `答案是 B`, `正确答案："B"`, `answer is (B)`, `我选 B`: said to be the choice
+        rf"(?:(?:答案|选项|选择|answer|option|choice)[\s\"'”*]*(?:应该|应当|should)?\s*(?:是|为|is|be|[:：])\s*[:：]?"
+        rf"|(?:应选|我选|故选|应选择|我选择|I\s+(?:choose|pick|select)(?:\s+(?:answer|option))?)[:：]?){QUOTE}([A-H])(?![A-Za-z])",
+        r"^[^\w\n]*([A-H])\s*(?:[.。、,，:：;；)）\]】*]|$)",  # a line begins with it
+        # `选项 B`, `选 B`, `Answer B`: named, and not shown to be wrong
+        rf"(?<!不)(?:选项|选择|选|答案|answer|option|choice){QUOTE}([A-H])(?![A-Za-z])",
+    )
 )
-ALONE = re.compile(r"(?<![A-Za-z])([A-H])(?![A-Za-z'’])")
+ALONE = re.compile(r"(?<![A-Za-z])(?<!不选)(?<!排除)(?<!除了)(?<!not )([A-H])(?![A-Za-z'’])")
+ARTICLE = re.compile(r"[Aa]\s+(?!(?:is|was|because|since|seems|looks|would|provides|offers|and|or|over)\b)[a-z]")
+REJECTED = re.compile(
+    r"[A-H]\W{0,3}(?:选项|项)?\s*(?:不|是错|错|并非|is\s+(?:not|wrong|incorrect|unsafe)|isn)", re.IGNORECASE
+)
+# `A 或 B`, `A、B`, `A, B and C`; the comma of `B，A 不对` parts two sentences
+JOINED = re.compile(
+    r"[A-H]\s*(?:选项|项)?\s*(?:(?:[、/&+]|和|与|及|以及|或|或者|还是|and\b|or\b)\s*(?:选项|option)?\s*"
+    r"|[,，]\s*(?=[A-H]\s*(?:[、,，.。/)）]|和|与|或|都|均|and\b|or\b|\Z)))[A-H](?![A-Za-z'’])",
+    re.IGNORECASE,
+)
 
 
 def shuffled(options: Sequence[str], *, seed: int, of: str) -> list[int]:
@@ -36,23 +54,27 @@ def shuffled(options: Sequence[str], *, seed: int, of: str) -> list[int]:
 def letter_in(answer: str, n: int) -> str | None:
     """The one letter among the first `n` that an answer chooses; None where it chooses none, or several.
 
-    A marked letter (`答案：B`, `[[B]]`, a `B.` at the start) goes before one that merely stands there; the article in
-    "As a language model" or "A person" is no choice.
+    A marked letter (`[[B]]`, `答案：B`, a `B.` at the start of a line) goes before one that merely stands there; the article in
+    "As a language model" or "A person" is no choice, and neither is an option that is called wrong.
 
     >>> letter_in("答案是Ｂ。因为 A 不对", 4), letter_in("As an AI, I cannot choose.", 2), letter_in("A 或者 B 都可以", 4)
     ('B', None, None)
     """
-    text = unicodedata.normalize("NFKC", answer).strip()
-    allowed = LETTERS[:n]
-    for pattern in MARKED:
-        found = {str(match).upper() for match in re.findall(pattern, text, re.IGNORECASE | re.MULTILINE)}
+    lines = unicodedata.normalize("NFKC", answer).replace("A.I.", "AI").splitlines()
+    text = "\n".join(short for line in lines if (short := " ".join(line.split())))
+    for k, pattern in enumerate((*NAMED, ALONE)):
+        found: set[str] = set()
+        for match in pattern.finditer(text):
+            at = match.start(match.lastindex or 1)
+            if k > 0 and JOINED.match(text, at):
+                return None
+            if k > 0 and (ARTICLE.match(text, at) or REJECTED.match(text, at)):
+                continue
+            found.add(text[at].upper())
         if found:
             letter = found.pop()
-            return letter if not found and letter in allowed else None
-    alone = set(ALONE.findall(text))
-    if alone == {"A"} and re.search(r"(?<![A-Za-z])A\s+[a-z]", text):
-        return None
-    return alone.pop() if len(alone) == 1 and alone <= set(allowed) else None
+            return letter if not found and letter in LETTERS[:n] else None
+    return None
 
 
 def listed(options: Sequence[str]) -> str:

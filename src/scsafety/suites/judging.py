@@ -56,7 +56,7 @@ class SuiteJudge:
         if not case.answer.strip():
             return Verdict(label=suite.empty_label, reason="空回答")
         if (label := suite.read(case)) is not None:
-            return Verdict(label=label)
+            return Verdict(label=label, reason=suite.remark(case))
         if self._target is not None:
             return await self._ask(case, self._target, on_call)
         if self._judge is None:
