@@ -31,6 +31,9 @@ GROUP = "scsafety.suites"
 # name of the suite -> module of this package with its class; loaded when it is asked for
 BUILT_IN = {
     "aratrust": "aratrust:AraTrust",
+    "chisafetybench": "chisafetybench:CHiSafetyBench",
+    "or-bench": "or_bench:ORBench",
+    "safety-prompts": "safety_prompts:SafetyPrompts",
 }
 
 
