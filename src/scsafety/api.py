@@ -69,12 +69,14 @@ if TYPE_CHECKING:
     from scsafety.judge.training import Recipe, TrainProgress
     from scsafety.metrics.score import Board
     from scsafety.report.comparison import Comparison
+    from scsafety.report.suite_comparison import SuiteComparison
     from scsafety.targets.models import PullProgress
 
 __all__ = [
     "Estimate", "Finding", "Plan", "Policy", "Run", "RunResult", "Terminated", "Watch", "carry_out", "check_judge_against",
-    "checkup", "compare", "estimate", "find_run", "finish", "judge_run", "load_run", "load_settings", "plan", "plan_suite",
-    "rehearse", "resume", "run", "score", "settings_of", "train_judge", "try_item", "verify", "write_standard_evidence",
+    "checkup", "compare", "compare_suites", "estimate", "find_run", "finish", "judge_run", "load_run", "load_settings", "plan",
+    "plan_suite", "rehearse", "resume", "run", "score", "settings_of", "train_judge", "try_item", "verify",
+    "write_standard_evidence",
 ]  # fmt: skip
 
 DB_NAME = "run.db"
@@ -491,6 +493,10 @@ def write_standard_evidence(run: Run, standard: str, folder: Path, *, seed: int 
     from scsafety.report.evidence import assess, write_evidence
 
     found = standard_named(standard)
+    if run.settings.suite is not None:
+        raise ConfigError(
+            f"--standard: {run.folder.name} is a run of the suite {run.settings.suite.name}; leave it out"
+        )
     with run.open() as store:
         built_in = load_bank()
         asked = tuple(item for item in store.items() if not isinstance(item, SuiteItem))
@@ -515,6 +521,17 @@ def compare(run_a: str | Path, run_b: str | Path, out: str | Path = DEFAULT_OUT,
     a, b = load_run(run_a, out), load_run(run_b, out)
     with a.open() as store_a, b.open() as store_b:
         return compare_runs(store_a, store_b, a.summary, b.summary, seed=seed)
+
+
+def compare_suites(
+    run_a: str | Path, run_b: str | Path, out: str | Path = DEFAULT_OUT, *, seed: int = 0
+) -> SuiteComparison:
+    """Run b against run a, both of one suite, variant and data. Raises ConfigError and StoreError."""
+    from scsafety.report.suite_comparison import compare_suite_runs
+
+    a, b = load_run(run_a, out), load_run(run_b, out)
+    with a.open() as store_a, b.open() as store_b:
+        return compare_suite_runs(store_a, store_b, a.summary, b.summary, seed=seed)
 
 
 def score(verdicts: Iterable[tuple[str, int, int | None]]) -> Board:

@@ -285,6 +285,7 @@ def report(
     from scsafety.report.leaderboard import read_standing
     from scsafety.report.page import write_report
     from scsafety.report.site import refuse_namesakes, write_site
+    from scsafety.report.visible import one_line
 
     if redact and standard is not None:
         raise ConfigError(
@@ -292,17 +293,28 @@ def report(
         )
     folders = list(dict.fromkeys(api.find_run(name, runs_folder).absolute() for name in runs))
     refuse_namesakes(folders)
+    if standard is not None:
+        for folder in folders:
+            if (suite := api.load_settings(folder).suite) is not None:
+                raise ConfigError(f"--standard: {folder.name} is a run of the suite {suite.name}; leave it out")
     if charts:
         chinese_font()  # what is missing is said before the pages are written
-    standings = []
+    standings, of_suites = [], []
     for folder in folders:
         loaded = api.load_run(folder)
         with loaded.open() as store:
             typer.echo(f"wrote {write_report(store, loaded.summary, out / loaded.folder.name, leave_out=redact)}")
-            standings.append(read_standing(store, loaded.summary, loaded.folder.name))
+            if loaded.summary.suite is not None:
+                of_suites.append(f"{loaded.folder.name} is a run of the suite {loaded.summary.suite.name}")
+            else:
+                standings.append(read_standing(store, loaded.summary, loaded.folder.name))
         if standard is not None:
             for path in api.write_standard_evidence(loaded, standard, out / loaded.folder.name, seed=seed):
                 typer.echo(f"wrote {path}")
+    for line in of_suites:
+        typer.echo(one_line(f"{line}: it has its page and no place in the leaderboard"))
+    if not standings:
+        return
     for path in write_site(standings, out):
         typer.echo(f"wrote {path}")
     if charts:
@@ -374,6 +386,12 @@ def _export_scores(runs: Sequence[str], scores: str | None, badge: Path | None, 
     if badge is not None and len(runs) > 1:
         raise ConfigError("--badge is of one run; give one RUN")
     loaded = [api.load_run(name, out) for name in dict.fromkeys(runs)]
+    for run in loaded:
+        if run.summary.suite is not None:
+            raise ConfigError(
+                f"{run.folder.name} is a run of the suite {run.summary.suite.name}: its figures are in summary.json under "
+                f"`suite`, or `scsafety runs show {run.folder.name}`; --scores, --badge and --charts are of SC-Safety's score"
+            )
     summaries = [run.summary for run in loaded]
     if scores is not None:
         for line in FORMATS[scores](summaries):

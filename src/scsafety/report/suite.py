@@ -44,24 +44,7 @@ def suite_of(store: Store, settings: RunSettings, judge: JudgeCard | None) -> Su
     if ref is None:
         return None
     suite = suite_named(ref.name)
-    items = {item.id: item for item in store.items() if isinstance(item, SuiteItem)}
-    turns = {
-        (turn.item_id, turn.round, turn.epoch): turn
-        for turn in store.outlines()
-        if turn.answered and turn.item_id in items
-    }
-    said = {
-        (stored.key.item_id, stored.round, stored.key.epoch): stored.verdict.label
-        for stored in (store.verdicts(judge.key) if judge else ())
-    }
-    answers = [
-        Answer(
-            item=items[place[0]], round=place[1] or 1, epoch=place[2], label=said.get(place), blocked=bool(turn.blocked)
-        )
-        for place, turn in turns.items()
-    ]
-    order = {item_id: k for k, item_id in enumerate(items)}
-    answers.sort(key=lambda answer: (answer.epoch, order[answer.item.id], answer.round))
+    items, answers = read_answers(store, judge)
     labels = Counter(answer.label for answer in answers if answer.label is not None)
     expected = sum(len(item.prompts) for item in items.values()) * settings.epochs
     score = suite.score(answers)
@@ -84,3 +67,26 @@ def suite_of(store: Store, settings: RunSettings, judge: JudgeCard | None) -> Su
         notes=score.notes,
         left_out=ref.left_out,
     )
+
+
+def read_answers(store: Store, judge: JudgeCard | None) -> tuple[dict[str, SuiteItem], list[Answer]]:
+    """Items by id, and every answer with the judge's label, in the order of the data, epoch by epoch."""
+    items = {item.id: item for item in store.items() if isinstance(item, SuiteItem)}
+    turns = {
+        (turn.item_id, turn.round, turn.epoch): turn
+        for turn in store.outlines()
+        if turn.answered and turn.item_id in items
+    }
+    said = {
+        (stored.key.item_id, stored.round, stored.key.epoch): stored.verdict.label
+        for stored in (store.verdicts(judge.key) if judge else ())
+    }
+    answers = [
+        Answer(
+            item=items[place[0]], round=place[1] or 1, epoch=place[2], label=said.get(place), blocked=bool(turn.blocked)
+        )
+        for place, turn in turns.items()
+    ]
+    order = {item_id: k for k, item_id in enumerate(items)}
+    answers.sort(key=lambda answer: (answer.epoch, order[answer.item.id], answer.round))
+    return items, answers
