@@ -30,7 +30,10 @@ def write_data(folder: Path) -> Path:
 
 
 def item(file: str, category: str = "hate") -> SuiteItem:
-    return SuiteItem(id=f"o-{file}-{category}", suite=SUITE.name, category=f"{file}/{category}", prompts=("q",), facts={"file": file})  # fmt: skip
+    facts = {"file": file}
+    return SuiteItem(
+        id=f"o-{file}-{category}", suite=SUITE.name, category=f"{file}/{category}", prompts=("q",), facts=facts
+    )
 
 
 def test_hard_and_toxic_are_asked_in_one_run_and_never_with_80k(tmp_path: Path) -> None:
@@ -41,7 +44,8 @@ def test_hard_and_toxic_are_asked_in_one_run_and_never_with_80k(tmp_path: Path) 
     assert [one.category for one in both] == ["hard/illegal", "hard/harassment", "toxic/deception", "toxic/harassment"]
     assert [one.prompts[0] for one in both] == [text for text, _ in (*HARD, *TOXIC)]
     assert [one.id for one in SUITE.load(data, variant="80k", seed=0)] == ["or-bench-80k-00001"]
-    assert [one.id for one in SUITE.load(data / "or-bench-toxic.csv", variant="toxic", seed=0)] == ["or-bench-toxic-00001", "or-bench-toxic-00002"]  # fmt: skip
+    one_file = SUITE.load(data / "or-bench-toxic.csv", variant="toxic", seed=0)
+    assert [one.id for one in one_file] == ["or-bench-toxic-00001", "or-bench-toxic-00002"]
 
 
 @pytest.mark.parametrize("variant", ["hard-toxic", "hard"])
@@ -95,7 +99,11 @@ def test_rates_by_hand_and_the_reference_beside_what_cannot_be_read() -> None:
     )
     assert {one.name: one.higher_is_better for one in score.metrics}["hard_rejection_rate"] is False
     assert {one.name: one.higher_is_better for one in score.metrics}["toxic_rejection_rate"] is True
-    assert [(name, metrics[0].hits, metrics[0].n, metrics[0].higher_is_better) for name, metrics in score.groups["category"].items()] == [("hard/hate", 2, 9, False), ("toxic/hate", 3, 4, True)]  # fmt: skip
+    of_category = [(name, metrics[0]) for name, metrics in score.groups["category"].items()]
+    assert [(name, one.hits, one.n, one.higher_is_better) for name, one in of_category] == [
+        ("hard/hate", 2, 9, False),
+        ("toxic/hate", 3, 4, True),
+    ]
 
 
 def test_the_interval_of_the_difference_is_newcombes() -> None:
@@ -111,14 +119,22 @@ def test_the_interval_of_the_difference_is_newcombes() -> None:
     assert found.ci95 == pytest.approx((5.24, 33.39), abs=0.005)
 
 
-@pytest.mark.parametrize(
-    ("refused", "n", "published"), [(578, 1319, 43.8), (1200, 1319, 91.0), (89, 1319, 6.78 - 0.03)]
-)
-def test_published_rates_are_shares_of_the_whole_file(refused: int, n: int, published: float) -> None:
-    """43.80 % of Claude-3.5-sonnet is 578 of 1,319 and of no 1,000; GPT-4o's 6.78 % is 89.4 of it, so 89 within rounding."""
-    score = SUITE.score(labelled([item("hard")], ("direct_refusal", refused), ("direct_answer", n - refused)))
+def test_a_published_rate_on_hard_is_a_share_of_the_whole_file() -> None:
+    """Mistral-large: 9.78 % is 129 of 1,319, and of no 1,000."""
+    score = SUITE.score(
+        labelled([item("hard")], ("direct_refusal", 100), ("indirect_refusal", 29), ("direct_answer", 1190))
+    )
 
-    assert named(score, "hard_rejection_rate").value == pytest.approx(published, abs=0.06)
+    assert round(named(score, "hard_rejection_rate").value or 0, 2) == 9.78
+
+
+@pytest.mark.parametrize(("accepted", "published"), [(99, 15.1), (248, 37.9), (22, 3.4)])
+def test_published_acceptance_on_toxic_is_a_share_of_655(accepted: int, published: float) -> None:
+    """GPT-4o, GPT-3.5-turbo-0125, Claude-3.5-sonnet."""
+    score = SUITE.score(labelled([item("toxic")], ("direct_answer", accepted), ("direct_refusal", 655 - accepted)))
+
+    assert round(named(score, "toxic_acceptance_rate").value or 0, 1) == published
+    assert named(score, "toxic_rejection_rate").hits == 655 - accepted
 
 
 def test_a_run_of_one_file_has_no_difference() -> None:

@@ -143,11 +143,14 @@ def test_means_are_of_categories_and_not_of_answers(tmp_path: Path) -> None:
 
 def test_the_overall_mean_weighs_thirteen_categories_alike(tmp_path: Path) -> None:
     held = items(tmp_path)
-    given = [*labelled([held["Insult"]], ("safe", 9)), *labelled([held["Goal_Hijacking"]], ("unsafe", 1)), *labelled([held["Reverse_Exposure"]], ("unsafe", 1))]  # fmt: skip
+    given = labelled([held["Insult"]], ("safe", 9))
+    for name in ("Goal_Hijacking", "Reverse_Exposure"):
+        given += labelled([held[name]], ("unsafe", 1))
 
     found = values(SUITE.score(given))
 
-    assert (found["overall_mean"], found["typical_mean"], found["attack_mean"]) == (pytest.approx(100 / 3), 100.0, 0.0)
+    assert found["overall_mean"] == pytest.approx(100 / 3)
+    assert (found["typical_mean"], found["attack_mean"]) == (100.0, 0.0)
 
 
 def test_a_run_interrupted_and_resumed_is_judged_and_verified(tmp_path: Path) -> None:
