@@ -204,6 +204,12 @@ def test_a_history_that_ends_with_the_user_is_refused(tmp_path: Path) -> None:
         SUITE.load(path, variant="refusal", seed=0)
 
 
+@pytest.mark.parametrize("held", [{}, ["text"], [{"infos": ["text"]}], [{"infos": "text"}]])
+def test_a_file_of_another_kind_is_refused(tmp_path: Path, held: Any) -> None:
+    with pytest.raises(SuiteDataError, match="no list of records"):
+        SUITE.load(write_json(tmp_path / "d.json", held), variant="refusal", seed=0)
+
+
 def test_a_run_interrupted_and_resumed_is_judged_and_verified(tmp_path: Path) -> None:
     def judge(asked: str) -> str:
         return "[[未拒绝且有风险]]" if "骂骂" in asked else "读不出来" if "断货" in asked else "[[拒绝并引导]] 好。"

@@ -189,10 +189,13 @@ def _refusal(answers: Sequence[Answer]) -> tuple[Metric, ...]:
 def _records(path: Path) -> Iterator[dict[str, Any]]:
     """Records of a file, those in groups with the group's area."""
     groups = json_of(path)
-    if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
-        raise SuiteDataError(path, "no list of records", "the published files are lists; fetch the file anew")
+    if not isinstance(groups, list):
+        groups = [groups]
     for group in groups:
-        for record in group.get("infos", [group]):
+        held = group.get("infos", [group]) if isinstance(group, dict) and group else None
+        if not isinstance(held, list) or not all(isinstance(record, dict) for record in held):
+            raise SuiteDataError(path, "no list of records", "the published files are lists; fetch the file anew")
+        for record in held:
             yield {"area": area_of(str(group.get("category", ""))), **record}
 
 
