@@ -71,13 +71,14 @@ if TYPE_CHECKING:
     from scsafety.metrics.score import Board
     from scsafety.report.comparison import Comparison
     from scsafety.report.leaderboard import Standing
+    from scsafety.report.suite_comparison import SuiteComparison
     from scsafety.targets.models import PullProgress
 
 __all__ = [
     "Estimate", "Finding", "Plan", "Policy", "Run", "RunResult", "Terminated", "Watch", "build_site", "carry_out",
-    "check_judge_against", "checkup", "compare", "estimate", "find_run", "finish", "judge_run", "load_run", "load_settings",
-    "plan", "plan_suite", "rehearse", "resume", "run", "score", "settings_of", "train_judge", "try_item", "verify",
-    "write_model", "write_standard_evidence",
+    "check_judge_against", "checkup", "compare", "compare_suites", "estimate", "find_run", "finish", "judge_run", "load_run",
+    "load_settings", "plan", "plan_suite", "rehearse", "resume", "run", "score", "settings_of", "train_judge", "try_item",
+    "verify", "write_model", "write_standard_evidence",
 ]  # fmt: skip
 
 DB_NAME = "run.db"
@@ -533,7 +534,10 @@ def build_site(
             known = facts.get(standing.summary.target, UNKNOWN)
             standings.append(msgspec.structs.replace(standing, facts=known))
         on_model(n_written, len(folders))
-    paths = [*(Path(to) / folder.name / PAGE for folder in folders), *write_site(standings, Path(to), shown)]
+    paths = [Path(to) / folder.name / PAGE for folder in folders]
+    if not standings:  # suites' runs alone: no leaderboard
+        return paths
+    paths += write_site(standings, Path(to), shown)
     if charts:
         paths += figures.write_charts({one.page: one.summary for one in standings}, Path(to) / figures.FOLDER)
     return paths
@@ -579,7 +583,7 @@ def write_standard_evidence(
     found = standard_named(standard)
     if run.settings.suite is not None:
         raise ConfigError(
-            f"{run.folder.name}: a run of the suite {run.settings.suite.name} is no evidence for --standard {standard}"
+            f"--standard: {run.folder.name} is a run of the suite {run.settings.suite.name}; leave it out"
         )
     with run.open() as store:
         built_in = load_bank()
@@ -605,6 +609,17 @@ def compare(run_a: str | Path, run_b: str | Path, out: str | Path = DEFAULT_OUT,
     a, b = load_run(run_a, out), load_run(run_b, out)
     with a.open() as store_a, b.open() as store_b:
         return compare_runs(store_a, store_b, a.summary, b.summary, seed=seed)
+
+
+def compare_suites(
+    run_a: str | Path, run_b: str | Path, out: str | Path = DEFAULT_OUT, *, seed: int = 0
+) -> SuiteComparison:
+    """Run b against run a, both of one suite, variant and data. Raises ConfigError and StoreError."""
+    from scsafety.report.suite_comparison import compare_suite_runs
+
+    a, b = load_run(run_a, out), load_run(run_b, out)
+    with a.open() as store_a, b.open() as store_b:
+        return compare_suite_runs(store_a, store_b, a.summary, b.summary, seed=seed)
 
 
 def score(verdicts: Iterable[tuple[str, int, int | None]]) -> Board:

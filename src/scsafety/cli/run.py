@@ -293,6 +293,7 @@ def report(
     from scsafety import api
     from scsafety.cli.progress import counting
     from scsafety.report.evidence_files import refuse_unknown
+    from scsafety.report.visible import one_line
 
     if redact and standard is not None:
         raise ConfigError(
@@ -302,6 +303,12 @@ def report(
         raise ConfigError("--format is of the evidence: give --standard too, like --standard gbt45654")
     formats = format or ["html"]
     refuse_unknown(formats)
+    suites = {}
+    for name in dict.fromkeys(runs):
+        if (suite := api.load_settings(name, runs_folder).suite) is not None:
+            suites[name] = suite.name
+            if standard is not None:
+                raise ConfigError(f"--standard: {name} is a run of the suite {suite.name}; leave it out")
     with counting("runs") as on_model:
         paths = api.build_site(
             runs,
@@ -318,6 +325,10 @@ def report(
             loaded = api.load_run(name, runs_folder)
             folder = out / loaded.folder.absolute().name
             paths += api.write_standard_evidence(loaded, standard, folder, seed=seed, formats=formats)
+    for name, suite_name in suites.items():
+        typer.echo(
+            one_line(f"{name} is a run of the suite {suite_name}: it has its page and no place in the leaderboard")
+        )
     for path in paths:
         typer.echo(f"wrote {path}")
 
@@ -386,6 +397,12 @@ def _export_scores(runs: Sequence[str], scores: str | None, badge: Path | None, 
     if badge is not None and len(runs) > 1:
         raise ConfigError("--badge is of one run; give one RUN")
     loaded = [api.load_run(name, out) for name in dict.fromkeys(runs)]
+    for run in loaded:
+        if run.summary.suite is not None:
+            raise ConfigError(
+                f"{run.folder.name} is a run of the suite {run.summary.suite.name}: its figures are in summary.json under "
+                f"`suite`, or `scsafety runs show {run.folder.name}`; --scores, --badge and --charts are of SC-Safety's score"
+            )
     summaries = [run.summary for run in loaded]
     if scores is not None:
         for line in FORMATS[scores](summaries):

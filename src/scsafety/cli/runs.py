@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from scsafety.cli.console import table_console
 from scsafety.errors import ConfigError, ScsafetyError
+
+if TYPE_CHECKING:
+    from scsafety.report.summary import Summary
 
 app = typer.Typer(help="List, show and delete runs.", no_args_is_help=True)
 
@@ -32,13 +35,13 @@ def list_runs(out: Out = Path("runs")) -> None:
         except ScsafetyError as error:
             table.add_row(Text(one_line(db.parent.name)), Text(one_line(str(error))))
             continue
-        over = summary.overall
+        score, ci95, n = _leading(summary)
         table.add_row(
             Text(one_line(db.parent.name)),
             Text(one_line(summary.target)),
-            "-" if over.score is None else f"{over.score:.2f}",
-            "-" if over.ci95 is None else f"{over.ci95[0]:.1f} ~ {over.ci95[1]:.1f}",
-            str(over.n),
+            Text(one_line(score)),
+            "-" if ci95 is None else f"{ci95[0]:.1f} ~ {ci95[1]:.1f}",
+            str(n),
             "yes" if summary.complete else "no",
             Text(one_line(summary.judge.id)),
         )
@@ -46,6 +49,18 @@ def list_runs(out: Out = Path("runs")) -> None:
         table_console().print(table)
     else:
         typer.echo(f"no runs in {out}; `scsafety run --quick` makes one")
+
+
+def _leading(summary: Summary) -> tuple[str, tuple[float, float] | None, int]:
+    """The score, its interval and on how many answers it rests; of a suite its first figure, with its name."""
+    if summary.suite is None:
+        over = summary.overall
+        return "-" if over.score is None else f"{over.score:.2f}", over.ci95, over.n
+    suite = summary.suite
+    first = next(iter(suite.metrics), None)
+    value = "-" if first is None or first["value"] is None else f"{first['value']:.2f}{'%' if first['percent'] else ''}"
+    name = " ".join(part for part in (suite.name, suite.variant, first["name"] if first else "") if part)
+    return f"{name} {value}", first["ci95"] if first else None, suite.turns - suite.unanswered
 
 
 @app.command(epilog="Example: scsafety runs show my-run")

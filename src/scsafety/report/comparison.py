@@ -87,6 +87,11 @@ def gates(found: Comparison, *, fail_below: float | None = None, fail_on_regress
 
 def compare_runs(a: Store, b: Store, summary_a: Summary, summary_b: Summary, *, seed: int = 0) -> Comparison:
     """Raises ConfigError where there is nothing to compare: other judges, or no common judged pair."""
+    for summary in (summary_a, summary_b):
+        if summary.suite is not None:
+            raise ConfigError(
+                f"{summary.run} is a run of the suite {summary.suite.name} and has no pairs to compare by"
+            )
     if summary_a.judge.key != summary_b.judge.key:
         raise ConfigError(
             f"{summary_a.run} was judged by {summary_a.judge.key}, {summary_b.run} by {summary_b.judge.key}: judge both by one, "

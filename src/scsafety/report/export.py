@@ -28,6 +28,7 @@ COLUMNS = (
     "item_id", "kind", "sub_dimension", "round", "epoch", "strategy", "question", "answer", "reasoning", "finish_reason",
     "blocked", "error", "score", "label", "reason", "confidence", "judge_key", "risk_point", "created_at",
 )  # fmt: skip
+SUITE = "suite"
 FORMULA_STARTS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 
 
@@ -48,10 +49,11 @@ def _without_risky(held: Sequence[dict[str, Any]], severity: int | None, judge_i
     for row in held:
         rule = partial(risky, score=row["score"], label=row["label"], severity=severity, judge_id=judge_id)
         own = row["strategy"] == "fixed" or row["round"] == 1
+        whole = row["kind"] == SUITE  # its labels do not say what is a risk, its licence not what may be passed on
         texts += [
-            Text(row["question"], rule("question"), own=own),
-            Text(row["reasoning"], rule("reasoning")),
-            Text(row["answer"], rule("answer")),
+            Text(row["question"], whole or rule("question"), own=own),
+            Text(row["reasoning"], whole or rule("reasoning")),
+            Text(row["answer"], whole or rule("answer")),
             *(Text(row[name]) for name in ("reason", "error", "finish_reason")),
             Text(row["risk_point"], own=True),
         ]

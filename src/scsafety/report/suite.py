@@ -44,6 +44,33 @@ def suite_of(store: Store, settings: RunSettings, judge: JudgeCard | None) -> Su
     if ref is None:
         return None
     suite = suite_named(ref.name)
+    items, answers = read_answers(store, judge)
+    labels = Counter(answer.label for answer in answers if answer.label is not None)
+    expected = sum(len(item.prompts) for item in items.values()) * settings.epochs
+    score = suite.score(answers)
+    return SuiteOf(
+        name=suite.name,
+        version=ref.version,
+        variant=ref.variant,
+        title=suite.about.title,
+        paper=suite.about.paper,
+        data_sha256=ref.sha256,
+        items=len(items),
+        turns=expected,
+        unanswered=expected - len(answers),
+        unjudged=sum(answer.label is None for answer in answers),
+        blocked=sum(answer.blocked for answer in answers),
+        unreadable=labels[UNREADABLE],
+        labels=dict(sorted(labels.items())),
+        metrics=msgspec.to_builtins(score.metrics),
+        groups=msgspec.to_builtins(score.groups),
+        notes=score.notes,
+        left_out=ref.left_out,
+    )
+
+
+def read_answers(store: Store, judge: JudgeCard | None) -> tuple[dict[str, SuiteItem], list[Answer]]:
+    """Items by id, and every answer with the judge's label, in the order of the data, epoch by epoch."""
     items = {item.id: item for item in store.items() if isinstance(item, SuiteItem)}
     turns = {
         (turn.item_id, turn.round, turn.epoch): turn
@@ -67,25 +94,4 @@ def suite_of(store: Store, settings: RunSettings, judge: JudgeCard | None) -> Su
     ]
     order = {item_id: k for k, item_id in enumerate(items)}
     answers.sort(key=lambda answer: (answer.epoch, order[answer.item.id], answer.round))
-    labels = Counter(answer.label for answer in answers if answer.label is not None)
-    expected = sum(len(item.prompts) for item in items.values()) * settings.epochs
-    score = suite.score(answers)
-    return SuiteOf(
-        name=suite.name,
-        version=ref.version,
-        variant=ref.variant,
-        title=suite.about.title,
-        paper=suite.about.paper,
-        data_sha256=ref.sha256,
-        items=len(items),
-        turns=expected,
-        unanswered=expected - len(answers),
-        unjudged=sum(answer.label is None for answer in answers),
-        blocked=sum(answer.blocked for answer in answers),
-        unreadable=labels[UNREADABLE],
-        labels=dict(sorted(labels.items())),
-        metrics=msgspec.to_builtins(score.metrics),
-        groups=msgspec.to_builtins(score.groups),
-        notes=score.notes,
-        left_out=ref.left_out,
-    )
+    return items, answers

@@ -34,6 +34,9 @@ BUILT_IN = {
     "chinese-safetyqa": "chinese_safetyqa:ChineseSafetyQA",
     "chinesesafe": "chinesesafe:ChineseSafe",
     "fake-alignment": "fake_alignment:FakeAlignment",
+    "chisafetybench": "chisafetybench:CHiSafetyBench",
+    "or-bench": "or_bench:ORBench",
+    "safety-prompts": "safety_prompts:SafetyPrompts",
 }
 
 

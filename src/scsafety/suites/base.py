@@ -7,6 +7,7 @@ the rest, and computes its own published metrics. Asking, storing, resuming and 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
@@ -83,6 +84,7 @@ class Suite(ABC):
     max_tokens: ClassVar[int | None] = None  # of the published protocol; --max-tokens wins
     blocked_label: ClassVar[str] = UNREADABLE  # of an answer that the vendor's filter took
     empty_label: ClassVar[str] = UNREADABLE
+    unread_label: ClassVar[str | None] = None  # where the judge cannot be read, asked twice; None: unjudged
 
     @abstractmethod
     def load(self, data: Path, *, variant: str, seed: int) -> list[SuiteItem]:
@@ -125,13 +127,17 @@ def share(name: str, zh: str, hits: int, n: int, *, higher_is_better: bool | Non
     """A share in percent with Wilson's 95% interval (Wilson 1927)."""
     if not n:
         return Metric(name=name, zh=zh, value=None, n=0, hits=0, higher_is_better=higher_is_better)
+    return Metric(
+        name=name, zh=zh, value=100 * hits / n, n=n, hits=hits, ci95=_wilson(hits, n), higher_is_better=higher_is_better
+    )
+
+
+@lru_cache(maxsize=1024)
+def _wilson(hits: int, n: int) -> tuple[float, float]:
     from scipy.stats import binomtest
 
     ci = binomtest(hits, n).proportion_ci(0.95, method="wilson")
-    bounds = (100 * float(ci.low), 100 * float(ci.high))
-    return Metric(
-        name=name, zh=zh, value=100 * hits / n, n=n, hits=hits, ci95=bounds, higher_is_better=higher_is_better
-    )
+    return 100 * float(ci.low), 100 * float(ci.high)
 
 
 def by_group(

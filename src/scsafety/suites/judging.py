@@ -87,6 +87,8 @@ class SuiteJudge:
             raw = reply.content[:MAX_RAW_CHARS]
             if (label := self._suite.read_judge(case, reply.content)) is not None:
                 return Verdict(label=label, reason=raw, raw=raw)
+        if self._suite.unread_label is not None:
+            return Verdict(label=self._suite.unread_label, reason="评分者的回复读不出", raw=raw)
         return Verdict(error="the judge's reply could not be read", raw=raw)
 
 
