@@ -128,7 +128,7 @@ def test_a_new_wording_of_any_text_is_a_new_judge(name: str, monkeypatch: pytest
 def test_a_new_way_to_put_the_texts_together_is_a_new_judge(monkeypatch: pytest.MonkeyPatch) -> None:
     before = prompt_hash()
 
-    monkeypatch.setattr(rubric, "_fence", lambda text, name, nonce: f"[{name} {nonce}]{text}")
+    monkeypatch.setattr(rubric, "fence", lambda text, name, nonce: f"[{name} {nonce}]{text}")
 
     assert prompt_hash() != before
 

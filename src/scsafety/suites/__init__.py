@@ -31,6 +31,8 @@ GROUP = "scsafety.suites"
 # name of the suite -> module of this package with its class; loaded when it is asked for
 BUILT_IN = {
     "aratrust": "aratrust:AraTrust",
+    "mm-safetybench": "mm_safetybench:MMSafetyBench",
+    "r-judge": "r_judge:RJudge",
 }
 
 

@@ -59,6 +59,8 @@ class SuiteJudge:
             return Verdict(label=label)
         if self._target is not None:
             return await self._ask(case, self._target, on_call)
+        if self._judge is None and suite.without_judge is not None:
+            return Verdict(label=suite.without_judge)
         if self._judge is None:
             return Verdict(error=f"{suite.name}: this answer needs a judge; judge the run anew with --judge MODEL")
         verdict = await self._judge.judge(msgspec.structs.replace(case, item=None), on_call=on_call)
@@ -93,7 +95,7 @@ class SuiteJudge:
 def check_suite_judge(suite: Suite, variant: str, judge: str | None) -> str:
     """The judge that a run of the suite gets. Raises ConfigError where one is needed and none given."""
     if not suite.needs_judge(variant):
-        return MATCH
+        return judge or MATCH if suite.without_judge is not None else MATCH
     if judge is None or judge == MATCH:
         raise ConfigError(
             f"{suite.name} needs a judge for its answers: --judge MODEL (deepseek/..., openai/..., "

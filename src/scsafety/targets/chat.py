@@ -52,6 +52,7 @@ STOPS = {
     "untrusted": "its certificate cannot be trusted: check --base-url; SSL_CERT_FILE can name an authority of your own",
 }
 NEVER_THERE = "nobody is there: check --base-url and the network, then `scsafety resume` goes on"
+WITH_PICTURE = "the request held a picture: does this model take pictures?"
 FINAL = ("bad_request", "too_long")  # the same request gets the same answer: not tried again
 
 
@@ -131,6 +132,8 @@ class ChatTarget:
                 said = f"{self.label}: {self._advice(outcome.kind)} ({outcome.message})"
                 raise TargetStop(self._clean(said), kind=outcome.kind)
             if outcome.kind in FINAL:
+                if outcome.kind == "bad_request" and any(message.image for message in messages):
+                    outcome = msgspec.structs.replace(outcome, message=f"{outcome.message} ({WITH_PICTURE})")
                 raise self._failed(outcome, attempts, retried, began)
             if attempts - before - corrections >= self._limits.max_attempts:
                 if not outcome.unreachable or not await self._outage.wait_until_up(time.monotonic(), self._knock):
