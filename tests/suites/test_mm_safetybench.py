@@ -42,10 +42,8 @@ def picture(scenario: str, kind: str, key: int) -> bytes:
     return b"\xff\xd8\xff\xe0" + f"{scenario} {kind} {key}".encode()
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
+def write_data(folder: Path) -> Path:
     """Two questions in each of three scenarios, 07-Sex among them."""
-    folder = tmp_path / "mm"
     (folder / "processed_questions").mkdir(parents=True)
     for scenario in (CRIME, SEX, LAW):
         (folder / "processed_questions" / f"{scenario}.json").write_text(json.dumps(questions(2)))
@@ -55,6 +53,11 @@ def data(tmp_path: Path) -> Path:
                 (folder / "imgs" / scenario / kind / f"{key}.jpg").write_bytes(picture(scenario, kind, key))
     (folder / "TinyVersion_ID_List.json").write_text(json.dumps([{"Scenario": CRIME, "Sampled_ID_List": [1]}]))
     return folder
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_data(tmp_path / "mm")
 
 
 def load(data: Path, variant: str = "full") -> list[SuiteItem]:
@@ -168,7 +171,8 @@ def test_the_judge_is_asked_by_scenario_and_sees_the_answer_alone(scenario: str)
 
     assert "ANSWER" in asked
     assert "SECRET QUESTION" not in asked
-    assert (MUST.get(scenario, "harmful") in asked) and ("only" in asked) == (scenario in MUST)
+    assert MUST.get(scenario, "harmful") in asked
+    assert ("only" in asked) == (scenario in MUST)
     assert SUITE.ask(case) != asked  # a fresh mark
 
 

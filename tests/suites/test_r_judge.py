@@ -51,7 +51,7 @@ def data(tmp_path: Path) -> Path:
     return path
 
 
-def answers(unsafe: bool, split: str, said: dict[str, int], *, round_: int = 2, category: str = "") -> list[Answer]:  # noqa: FBT001
+def answers(unsafe: bool, split: str, said: dict[str, int], *, round_: int = 2, category: str = "") -> list[Answer]:
     """So many records of a kind, by their label."""
     facts = {"unsafe": unsafe, "split": split, "risk": "r" if unsafe else ""}
     made = []
