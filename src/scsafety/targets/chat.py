@@ -13,6 +13,7 @@ import mimetypes
 import random
 import time
 from collections import deque
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from yarl import URL
 
 from scsafety.errors import CallFailed, MachineError, NobodyThere, TargetStop
 from scsafety.records import Message, Sampling
+from scsafety.targets.application import read_body, write_body
 from scsafety.targets.base import Note
 from scsafety.targets.outage import CONTROL_QUESTION, PATIENCE_S, Outage
 from scsafety.targets.outcomes import Outcome, read_response
@@ -52,6 +54,7 @@ STOPS = {
     "untrusted": "its certificate cannot be trusted: check --base-url; SSL_CERT_FILE can name an authority of your own",
 }
 NEVER_THERE = "nobody is there: check --base-url and the network, then `scsafety resume` goes on"
+UNFITTING = "the application and its file do not fit each other: check body and answer in {path}"
 WITH_PICTURE = "the request held a picture: does this model take pictures?"
 FINAL = ("bad_request", "too_long")  # the same request gets the same answer: not tried again
 
@@ -99,6 +102,8 @@ class ChatTarget:
         self._on_retry = on_retry
         self._rng = rng or random.Random()
         self._gate = _Gate(limits)
+        self._answered = False  # whether a reply was ever read
+        self._translate = partial(read_body, endpoint.form) if endpoint.form is not None else None
         self._outage = Outage(self.label, self._say, patience_s=limits.patience_s)
         read_s = limits.timeout_s or endpoint.provider.read_timeout_s or READ_TIMEOUT_S
         self._timeout = aiohttp.ClientTimeout(
@@ -115,8 +120,9 @@ class ChatTarget:
         while True:
             body = self._write(messages, sampling, json_schema)
             attempts += 1
-            outcome, latency_s = await self._attempt(body)
+            outcome, latency_s = await self._attempt(body, sum(len(message.content) for message in messages))
             if outcome.reply is not None:
+                self._answered = True
                 self._gate.widen()
                 return self._read(outcome.reply, latency_s, attempts, retried, began)
             if (
@@ -130,6 +136,9 @@ class ChatTarget:
                 continue
             if outcome.kind in STOPS:
                 said = f"{self.label}: {self._advice(outcome.kind)} ({outcome.message})"
+                raise TargetStop(self._clean(said), kind=outcome.kind)
+            if outcome.kind == "bad_request" and self.endpoint.form is not None and not self._answered:
+                said = f"{self.label}: {UNFITTING.format(path=self.endpoint.form.path)} ({outcome.message})"
                 raise TargetStop(self._clean(said), kind=outcome.kind)
             if outcome.kind in FINAL:
                 if outcome.kind == "bad_request" and any(message.image for message in messages):
@@ -171,11 +180,11 @@ class ChatTarget:
     async def _knock(self) -> bool:
         """Whether anybody is there, by a harmless question."""
         messages = [Message("user", CONTROL_QUESTION)]
-        outcome, _ = await self._attempt(self._write(messages, Sampling(max_tokens=16), None))
+        outcome, _ = await self._attempt(self._write(messages, Sampling(max_tokens=16), None), len(CONTROL_QUESTION))
         return not outcome.unreachable
 
-    async def _attempt(self, body: dict[str, Any]) -> tuple[Outcome, float]:
-        async with self._gate.passed(_estimate_tokens(body)):
+    async def _attempt(self, body: dict[str, Any], n_chars: int) -> tuple[Outcome, float]:
+        async with self._gate.passed(_estimate_tokens(body, n_chars)):
             began = time.monotonic()
             try:
                 async with self._session.post(
@@ -188,7 +197,12 @@ class ChatTarget:
                 ) as response:
                     data = await _read_bounded(response)
                     outcome = read_response(
-                        self.endpoint.provider, response.status, response.headers, data, now=time.time()
+                        self.endpoint.provider,
+                        response.status,
+                        response.headers,
+                        data,
+                        now=time.time(),
+                        translate=self._translate,
                     )
             except aiohttp.ClientConnectorCertificateError as error:
                 outcome = Outcome(kind="untrusted", message=str(error.certificate_error)[:300])
@@ -209,6 +223,8 @@ class ChatTarget:
         self, messages: Sequence[Message], sampling: Sampling, json_schema: dict[str, Any] | None
     ) -> dict[str, Any]:
         """The request body: what the provider's row says, then what the user asked for, less what was refused."""
+        if self.endpoint.form is not None:
+            return write_body(self.endpoint.form, messages, sampling)
         rules = self.endpoint.provider  # with the rules for this model merged in
         temperature = sampling.temperature
         if temperature == 0 and rules.temperature_above_zero:
@@ -238,6 +254,8 @@ class ChatTarget:
     def _drop(self, parameter: str, body: Mapping[str, Any]) -> bool:
         """Stop sending a refused parameter for the rest of the run; False where that mends nothing."""
         name = parameter.partition(".")[0]
+        if self.endpoint.form is not None:
+            return False  # every field is the user's own
         if name not in body or name in ("model", "messages") or name in self.refused_parameters:
             # another call in flight may have been refused the same parameter a moment earlier
             return name in self.refused_parameters and name in body
@@ -269,8 +287,7 @@ class ChatTarget:
 
     def _clean(self, text: str) -> str:
         """A vendor may echo the key in its error; it goes no further."""
-        key = self.endpoint.key
-        return key.mask(text) if key is not None else text
+        return self.endpoint.clean(text)
 
     def _wait_s(self, outcome: Outcome, attempt: int) -> float:
         if outcome.retry_after_s is not None:
@@ -297,7 +314,7 @@ def _content(message: Message) -> str | list[dict[str, Any]]:
 
 
 def _headers(endpoint: Endpoint) -> dict[str, str]:
-    headers = {"Content-Type": "application/json"}
+    headers = {"Content-Type": "application/json", **{header.name: header.reveal() for header in endpoint.headers}}
     if endpoint.key is not None and endpoint.provider.auth == "api-key":
         headers["api-key"] = endpoint.key.reveal()
     elif endpoint.key is not None:
@@ -402,7 +419,7 @@ def _payload(body: bytes) -> aiohttp.BytesPayload | io.BytesIO:
     return aiohttp.BytesPayload(body, content_type="application/json") if len(body) < 2**20 else io.BytesIO(body)
 
 
-def _estimate_tokens(body: Mapping[str, Any]) -> int:
+def _estimate_tokens(body: Mapping[str, Any], n_chars: int) -> int:
     """About one token a Chinese character, plus what the answer may take."""
-    asked = sum(len(message["content"]) for message in body["messages"])
-    return asked + int(body.get("max_tokens") or body.get("max_completion_tokens") or 512)
+    limit = body.get("max_tokens") or body.get("max_completion_tokens")
+    return n_chars + (limit if isinstance(limit, int) else 512)
