@@ -56,9 +56,10 @@ def test_a_built_in_suite_holds_the_contract(name: str, tmp_path: Path) -> None:
     if name in WRITTEN:
         check_suite(suite_named(name), WRITTEN[name](tmp_path))
         return
-    data = Path(os.environ.get(DATA_VAR, "")) / name.replace("-", "_")
-    if not os.environ.get(DATA_VAR) or not data.exists():
-        pytest.skip(f"no data of {name} at hand: {DATA_VAR} names a folder with {data.name}/")
+    folder = Path(os.environ.get(DATA_VAR, "data"))
+    data = next((path for path in (folder / name, folder / name.replace("-", "_")) if path.is_dir()), None)
+    if data is None:
+        pytest.skip(f"no data of {name} at hand: {DATA_VAR} names the folder with {name}/")
     check_suite(suite_named(name), data)
 
 

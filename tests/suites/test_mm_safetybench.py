@@ -275,6 +275,20 @@ def test_a_run_sends_each_picture_as_data_and_goes_on_after_an_interruption(data
     assert api.verify("r", out=tmp_path) == []
 
 
+def test_an_application_of_another_form_gets_the_text_row_alone(data: Path, tmp_path: Path) -> None:
+    form = tmp_path / "shop.toml"
+    form.write_text("""url = "http://127.0.0.1:9/"\nanswer = "a"\nbody = '{"q": "{prompt}"}'\n""")
+
+    planned = api.plan_suite(
+        f"http:{form}", SUITE.name, data, judge="openai-compatible/j", judge_base_url="http://127.0.0.1:9/v1", out=tmp_path,
+        environ={},
+    )  # fmt: skip
+
+    assert {item.id.rpartition("-")[2] for item in planned.items} == {"text"}
+    assert planned.settings.suite is not None
+    assert planned.settings.suite.left_out == {NO_IMAGES: 12}
+
+
 def test_an_endpoint_that_takes_no_pictures_leaves_errors_that_say_so(data: Path, tmp_path: Path) -> None:
     class TextOnly(ScriptedServer):
         async def _respond(self, request: web.Request) -> web.StreamResponse:

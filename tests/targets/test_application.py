@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -24,7 +25,6 @@ from tests.small_bank import pair, write_bank
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from scsafety.targets.providers import Endpoint
 
@@ -236,6 +236,15 @@ def test_a_refused_token_stops_and_names_its_variable_and_never_shows_it(tmp_pat
     assert TOKEN not in str(raised.value)
 
 
+def test_an_address_where_nothing_is_is_looked_for_in_the_file(tmp_path: Path) -> None:
+    with App(lambda _: web.json_response({}, status=404)) as app:
+        path = write(tmp_path, app.url)
+        with pytest.raises(TargetStop) as raised:
+            ask(path)
+
+    assert f"url in {path}" in str(raised.value)
+
+
 def test_an_application_that_repeats_its_token_finds_it_masked(tmp_path: Path) -> None:
     with App(lambda _: {"data": {"reply": f"7 {TOKEN}"}}) as app:
         path = write(tmp_path, app.url, headers={"Authorization": "Bearer {SHOP_TOKEN}", "X-Tenant": "{SHOP_TENANT}"})
@@ -247,6 +256,7 @@ URL = "http://127.0.0.1:9/chat"
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no address": ({"url": "shop.example"}, "url must be an http"),
     "a secret in the address": ({"url": "https://a.example/chat?key=1"}, "url holds a query"),
+    "a name of two lines": ({"name": "a\nb"}, "name: 'a\\nb' cannot be printed"),
     "a field too many": ({"colour": "red"}, "colour"),
     "no JSON": ({"body": "{prompt}"}, "body: not JSON"),
     "no object": ({"body": '["{prompt}"]'}, "body: not a JSON object"),
@@ -286,6 +296,19 @@ def test_a_file_that_is_not_there_or_no_toml_and_an_address_in_its_place(tmp_pat
     with pytest.raises(ConfigError, match="is an address: write openai-compatible"):
         application_file("http://127.0.0.1/v1")
     assert application_file("openai/x") is None
+
+
+@pytest.mark.parametrize("page", ["endpoints.md", "endpoints.zh-CN.md"])
+def test_the_file_in_the_documents_is_one_that_is_read(page: str, tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / page).read_text(encoding="utf-8")
+    path = tmp_path / "shop.toml"
+    path.write_text(text.partition("```toml\n")[2].partition("```\n")[0], encoding="utf-8")
+
+    endpoint = endpoint_of(path)
+
+    assert endpoint.label == "http/shop-assistant"
+    assert endpoint.form is not None
+    assert endpoint.form.places == {"prompt", "messages", "max_tokens"}
 
 
 def test_a_run_asks_both_rounds_resumes_and_holds_and_the_token_is_nowhere(

@@ -81,12 +81,15 @@ def resolve_application(path: Path, base_url: str | None, stores: Sequence[KeySt
         raise ConfigError(
             f"{path}: its url is another one than {base_url}; the address stands in the file, drop the base URL"
         )
+    name = (given.name or path.stem).strip()
+    if not name or not name.isprintable():
+        raise ConfigError(f"{path}: name: {name!r} cannot be printed; give a plain word")
     headers = tuple(_header(path, name, text, stores) for name, text in given.headers.items())
     row = next(row for row in providers() if row.id == ANY)
     provider: Provider = msgspec.structs.replace(row, id="http", key="none", key_vars=(), json_mode=False)
     return Endpoint(
         provider=provider,
-        model=(given.name or path.stem).strip(),
+        model=name,
         base_url=url,
         path="",
         key_source=", ".join(header.source for header in headers) or None,

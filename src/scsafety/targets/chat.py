@@ -50,10 +50,10 @@ STOPS = {
     "refused_key": "the endpoint refuses the key: check {key_vars}",
     "quota": "the account has no quota or balance left: top it up",
     "account_risk": "the vendor restricts this account: stop the tests and talk to the vendor",
-    "not_found": "no such model or address there: check the model's name and --base-url",
-    "untrusted": "its certificate cannot be trusted: check --base-url; SSL_CERT_FILE can name an authority of your own",
+    "not_found": "no such model or address there: check the model's name and {address}",
+    "untrusted": "its certificate cannot be trusted: check {address}; SSL_CERT_FILE can name an authority of your own",
 }
-NEVER_THERE = "nobody is there: check --base-url and the network, then `scsafety resume` goes on"
+NEVER_THERE = "nobody is there: check {address} and the network, then `scsafety resume` goes on"
 UNFITTING = "the application and its file do not fit each other: check body and answer in {path}"
 WITH_PICTURE = "the request held a picture: does this model take pictures?"
 FINAL = ("bad_request", "too_long")  # the same request gets the same answer: not tried again
@@ -135,7 +135,7 @@ class ChatTarget:
                 retried[REFUSED_PARAMETER] = corrections
                 continue
             if outcome.kind in STOPS:
-                said = f"{self.label}: {self._advice(outcome.kind)} ({outcome.message})"
+                said = f"{self.label}: {self._advised(STOPS[outcome.kind])} ({outcome.message})"
                 raise TargetStop(self._clean(said), kind=outcome.kind)
             if outcome.kind == "bad_request" and self.endpoint.form is not None and not self._answered:
                 said = f"{self.label}: {UNFITTING.format(path=self.endpoint.form.path)} ({outcome.message})"
@@ -147,7 +147,9 @@ class ChatTarget:
             if attempts - before - corrections >= self._limits.max_attempts:
                 if not outcome.unreachable or not await self._outage.wait_until_up(time.monotonic(), self._knock):
                     if outcome.unreachable and not self._outage.ever_reached:
-                        raise NobodyThere(self._clean(f"{self.label}: {NEVER_THERE} ({outcome.message})"))
+                        raise NobodyThere(
+                            self._clean(f"{self.label}: {self._advised(NEVER_THERE)} ({outcome.message})")
+                        )
                     raise self._failed(outcome, attempts, retried, began)
                 retried[outcome.kind] = retried.get(outcome.kind, 0) + 1
                 before, started = attempts - corrections, time.monotonic()  # it was down and is back: tries afresh
@@ -272,9 +274,11 @@ class ChatTarget:
     def _say(self, line: str) -> None:
         self._on_retry(Note(self.label, line))
 
-    def _advice(self, kind: str) -> str:
+    def _advised(self, words: str) -> str:
         known = self.endpoint.key_source or " or ".join(self.endpoint.provider.key_vars)
-        return STOPS[kind].format(key_vars=known or "the server's settings")
+        form = self.endpoint.form
+        address = f"url in {form.path}" if form is not None else "--base-url"
+        return words.format(key_vars=known or "the server's settings", address=address)
 
     def _failed(self, outcome: Outcome, attempts: int, retried: dict[str, int], began: float) -> CallFailed:
         return CallFailed(
