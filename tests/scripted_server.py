@@ -73,6 +73,12 @@ def default_answer(messages: Sequence[dict[str, str]]) -> str:
     return ANSWERS[digest[0] % len(ANSWERS)] + f"（{digest.hex()[:8]}）"
 
 
+def text_of(message: dict[str, Any]) -> str:
+    """What a message says, with a picture or without."""
+    content = message["content"]
+    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
+
+
 def completion(content: str, finish_reason: str = "stop", **message: Any) -> dict[str, Any]:
     return {
         "id": "req-1",
@@ -168,7 +174,7 @@ class ScriptedServer:
         self.asked[json.dumps(messages, ensure_ascii=False)] += 1
         self.times.append(time.monotonic())
         await asyncio.sleep(self.latency_s)
-        question = messages[-1]["content"]
+        question = text_of(messages[-1])
         script = self.faults.get(question, [])
         nth = self._seen[question]
         self._seen[question] += 1

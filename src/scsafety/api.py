@@ -29,7 +29,7 @@ from scsafety.engine.diagnosis import Finding
 from scsafety.engine.endpoint_checks import judge_findings, target_findings
 from scsafety.engine.engine import ask_and_judge
 from scsafety.engine.events import Progress
-from scsafety.engine.opening import check_judge, check_target, fetch_models, judge_address, thinking_body
+from scsafety.engine.opening import check_judge, check_target, fetch_models, form_hash, judge_address, thinking_body
 from scsafety.engine.settings import (
     DEFAULT_JUDGE,
     BankRef,
@@ -158,6 +158,7 @@ def plan(
     settings = RunSettings(
         model=model,
         base_url=endpoint.base_url if endpoint else None,
+        form_sha256=form_hash(endpoint),
         bank=BankRef(version=loaded.version, hash=loaded.hash, paths=tuple(str(path) for path in bank)),
         selection=Selection(only=tuple(only), limit=limit, quick=quick, benign=benign, hash=selection_hash(items)),
         strategy=strategy,
@@ -273,11 +274,12 @@ def plan_suite(
         limit=limit,
         only=only,
         seed=seed or 0,
-        images=endpoint is not None,
+        images=endpoint is not None and endpoint.takes_images,
     )
     settings = RunSettings(
         model=model,
         base_url=endpoint.base_url if endpoint else None,
+        form_sha256=form_hash(endpoint),
         bank=BankRef(version=None, hash=selection_hash(items), paths=(str(path),)),
         selection=Selection(only=tuple(only), limit=limit, hash=selection_hash(items)),
         strategy=SuiteRounds.name,

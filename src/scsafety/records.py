@@ -114,8 +114,12 @@ Item = BankItem | SuiteItem
 
 
 def content_hash(item: Item) -> str:
-    """SHA-256 (hex, 64 characters) of everything in the item that can move a score; the canary cannot."""
-    counted = item if isinstance(item, SuiteItem) else msgspec.structs.replace(item, canary=None)
+    """SHA-256 (hex, 64 characters) of everything in the item that can move a score; the canary cannot.
+
+    Nor can the place of a picture: its suite keeps the SHA-256 of its bytes in `facts`.
+    """
+    of_suite = isinstance(item, SuiteItem)
+    counted = msgspec.structs.replace(item, image=None) if of_suite else msgspec.structs.replace(item, canary=None)
     return hashlib.sha256(item_json(counted).encode()).hexdigest()
 
 

@@ -50,7 +50,7 @@ Model = Annotated[
     list[str] | None,
     typer.Option(
         metavar="M",
-        help="provider/model, local/NAME, gguf:PATH or openai-compatible/NAME; may be given more than once.",
+        help="provider/model, local/NAME, gguf:PATH, openai-compatible/NAME or http:FILE.toml; may be given more than once.",
     ),
 ]
 

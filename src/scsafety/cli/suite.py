@@ -150,5 +150,5 @@ def run(
 def _judge(suite: Suite) -> str:
     judged = [variant for variant in suite.variants or ("",) if suite.needs_judge(variant)]
     if not judged:
-        return "none needed"
+        return "none needed" if suite.without_judge is None else "a model, if you like"
     return "a model" if len(judged) == len(suite.variants or ("",)) else f"a model for {', '.join(judged)}"

@@ -25,8 +25,9 @@ from scsafety.judge.spec import (
     needs_offline,
     parse_judge,
 )
+from scsafety.targets.application import application_file, resolve_application
 from scsafety.targets.embedded import REPEATABLE_BODY, open_embedded, parse_local
-from scsafety.targets.keys import stores_here
+from scsafety.targets.keys import EnvironmentKeys, stores_here
 from scsafety.targets.models import pull
 from scsafety.targets.providers import Endpoint, resolve, thinking_fields
 from scsafety.targets.reach import proxy_for
@@ -62,9 +63,17 @@ def check_target(spec: str, base_url: str | None, environ: Mapping[str, str] | N
         if isinstance(local, Path) and not local.is_file():
             raise ConfigError(f"{local}: no such file; give the path of a GGUF file as gguf:PATH")
         return None
+    stores = stores_here() if environ is None else (EnvironmentKeys(environ),)
+    if (path := application_file(spec)) is not None:
+        return resolve_application(path, base_url, stores)
     if environ is None:
-        return resolve(spec, base_url=base_url, environ=os.environ, stores=stores_here())
+        return resolve(spec, base_url=base_url, environ=os.environ, stores=stores)
     return resolve(spec, base_url=base_url, environ=environ)
+
+
+def form_hash(endpoint: Endpoint | None) -> str | None:
+    """Of what an application's file says; None for every other target."""
+    return endpoint.form.sha256 if endpoint is not None and endpoint.form is not None else None
 
 
 def thinking_body(spec: str, endpoint: Endpoint | None, thinking: Thinking | None) -> dict[str, Any]:

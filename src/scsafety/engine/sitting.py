@@ -17,7 +17,7 @@ from scsafety.dialogue import strategy_named
 from scsafety.engine.control import ask_control
 from scsafety.engine.engine import ask_and_judge, is_finished, judge_only
 from scsafety.engine.events import Progress, SittingEnded, SittingStarted
-from scsafety.engine.opening import check_target, flagged_text_of, open_judge, open_suite_judge, open_target
+from scsafety.engine.opening import check_target, flagged_text_of, form_hash, open_judge, open_suite_judge, open_target
 from scsafety.errors import ConfigError, ScsafetyError, TargetStop
 from scsafety.suites import suite_named
 from scsafety.targets.providers import asks_control_question
@@ -66,6 +66,11 @@ async def hold_sitting(store: Store, settings: RunSettings, policy: Policy, watc
         judge_id, judge_url = primary.judge_id, store.meta(_url_key(primary.key)) or judge_url
     note = watch.progress.noted
     endpoint = check_target(settings.model, settings.base_url)
+    if form_hash(endpoint) != settings.form_sha256:
+        raise ConfigError(
+            f"{settings.model} has changed since this run began, and answers of two kinds would be mixed; put it back as it was, "
+            "or start a new run"
+        )
     async with AsyncExitStack() as stack:
         opening = judge_for(settings, judge_id, judge_url, policy, on_retry=note)
         judge = await stack.enter_async_context(opening)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from scsafety.metrics.interval import Interval
 
 ANCHOR = "gpt-3.5-turbo"
-MIN_EACH = 2  # models of a group, for an interval
+MIN_EACH = 3  # models of a group, for an interval
 
 
 class Scored(NamedTuple):

@@ -11,6 +11,7 @@ import statistics
 import sys
 from collections import Counter, defaultdict
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -481,6 +482,8 @@ def _target_versions(store: Store) -> dict[str, str]:
         "SELECT group_concat(DISTINCT model), group_concat(DISTINCT fingerprint) FROM call WHERE role = 'target'"
     )
     model, fingerprint = rows[0]
+    if model and Path(model).is_absolute():  # llama.cpp's server says where on this machine its file is
+        model = Path(model).name
     return {name: value for name, value in (("target_model", model), ("target_fingerprint", fingerprint)) if value}
 
 

@@ -37,6 +37,8 @@ BUILT_IN = {
     "chisafetybench": "chisafetybench:CHiSafetyBench",
     "or-bench": "or_bench:ORBench",
     "safety-prompts": "safety_prompts:SafetyPrompts",
+    "mm-safetybench": "mm_safetybench:MMSafetyBench",
+    "r-judge": "r_judge:RJudge",
 }
 
 

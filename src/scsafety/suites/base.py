@@ -81,6 +81,7 @@ class Suite(ABC):
     about: ClassVar[About]
     variants: ClassVar[tuple[str, ...]] = ()  # ways of asking, the default first: `qa`, `mcq`
     labels: ClassVar[tuple[str, ...]]  # what an answer can be, UNREADABLE and UNUSED apart
+    without_judge: ClassVar[str | None] = None  # of what a judge may look at where the run has none; None: it needs one
     max_tokens: ClassVar[int | None] = None  # of the published protocol; --max-tokens wins
     blocked_label: ClassVar[str] = UNREADABLE  # of an answer that the vendor's filter took
     empty_label: ClassVar[str] = UNREADABLE

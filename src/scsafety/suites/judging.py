@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
+import sys
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -35,11 +37,10 @@ class SuiteJudge:
         """target: asked in the suite's own words. judge: asked for a score, which the suite translates."""
         self._suite, self._target, self._judge = suite, target, judge
         card = judge.card if judge is not None else None
-        asked = type(suite).ask.__code__.co_code + repr(type(suite).ask.__code__.co_consts).encode()
         self.card = JudgeCard(
             judge_id=judge_id,
             model=card.model if card is not None else target.label if target is not None else None,
-            prompt_hash=None if target is None else hashlib.sha256(asked).hexdigest(),
+            prompt_hash=None if target is None else _wording(suite),
             parameters={"suite": suite.name, "suite_version": suite.version, "inner": card.key if card else None},
         )
 
@@ -59,6 +60,8 @@ class SuiteJudge:
             return Verdict(label=label, reason=suite.remark(case))
         if self._target is not None:
             return await self._ask(case, self._target, on_call)
+        if self._judge is None and suite.without_judge is not None:
+            return Verdict(label=suite.without_judge)
         if self._judge is None:
             return Verdict(error=f"{suite.name}: this answer needs a judge; judge the run anew with --judge MODEL")
         verdict = await self._judge.judge(msgspec.structs.replace(case, item=None), on_call=on_call)
@@ -92,10 +95,16 @@ class SuiteJudge:
         return Verdict(error="the judge's reply could not be read", raw=raw)
 
 
+def _wording(suite: Suite) -> str:
+    """SHA-256 over the module that says what the judge is asked: another wording is another judge."""
+    module = sys.modules[type(suite).__module__]
+    return hashlib.sha256(inspect.getsource(module).encode()).hexdigest()
+
+
 def check_suite_judge(suite: Suite, variant: str, judge: str | None) -> str:
     """The judge that a run of the suite gets. Raises ConfigError where one is needed and none given."""
     if not suite.needs_judge(variant):
-        return MATCH
+        return judge or MATCH if suite.without_judge is not None else MATCH
     if judge is None or judge == MATCH:
         raise ConfigError(
             f"{suite.name} needs a judge for its answers: --judge MODEL (deepseek/..., openai/..., "

@@ -13,6 +13,7 @@ import mimetypes
 import random
 import time
 from collections import deque
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from yarl import URL
 
 from scsafety.errors import CallFailed, MachineError, NobodyThere, TargetStop
 from scsafety.records import Message, Sampling
+from scsafety.targets.application import read_body, write_body
 from scsafety.targets.base import Note
 from scsafety.targets.outage import CONTROL_QUESTION, PATIENCE_S, Outage
 from scsafety.targets.outcomes import Outcome, read_response
@@ -48,10 +50,12 @@ STOPS = {
     "refused_key": "the endpoint refuses the key: check {key_vars}",
     "quota": "the account has no quota or balance left: top it up",
     "account_risk": "the vendor restricts this account: stop the tests and talk to the vendor",
-    "not_found": "no such model or address there: check the model's name and --base-url",
-    "untrusted": "its certificate cannot be trusted: check --base-url; SSL_CERT_FILE can name an authority of your own",
+    "not_found": "no such model or address there: check the model's name and {address}",
+    "untrusted": "its certificate cannot be trusted: check {address}; SSL_CERT_FILE can name an authority of your own",
 }
-NEVER_THERE = "nobody is there: check --base-url and the network, then `scsafety resume` goes on"
+NEVER_THERE = "nobody is there: check {address} and the network, then `scsafety resume` goes on"
+UNFITTING = "the application and its file do not fit each other: check body and answer in {path}"
+WITH_PICTURE = "the request held a picture: does this model take pictures?"
 FINAL = ("bad_request", "too_long")  # the same request gets the same answer: not tried again
 
 
@@ -98,6 +102,8 @@ class ChatTarget:
         self._on_retry = on_retry
         self._rng = rng or random.Random()
         self._gate = _Gate(limits)
+        self._answered = False  # whether a reply was ever read
+        self._translate = partial(read_body, endpoint.form) if endpoint.form is not None else None
         self._outage = Outage(self.label, self._say, patience_s=limits.patience_s)
         read_s = limits.timeout_s or endpoint.provider.read_timeout_s or READ_TIMEOUT_S
         self._timeout = aiohttp.ClientTimeout(
@@ -114,8 +120,9 @@ class ChatTarget:
         while True:
             body = self._write(messages, sampling, json_schema)
             attempts += 1
-            outcome, latency_s = await self._attempt(body)
+            outcome, latency_s = await self._attempt(body, sum(len(message.content) for message in messages))
             if outcome.reply is not None:
+                self._answered = True
                 self._gate.widen()
                 return self._read(outcome.reply, latency_s, attempts, retried, began)
             if (
@@ -128,14 +135,21 @@ class ChatTarget:
                 retried[REFUSED_PARAMETER] = corrections
                 continue
             if outcome.kind in STOPS:
-                said = f"{self.label}: {self._advice(outcome.kind)} ({outcome.message})"
+                said = f"{self.label}: {self._advised(STOPS[outcome.kind])} ({outcome.message})"
+                raise TargetStop(self._clean(said), kind=outcome.kind)
+            if outcome.kind == "bad_request" and self.endpoint.form is not None and not self._answered:
+                said = f"{self.label}: {UNFITTING.format(path=self.endpoint.form.path)} ({outcome.message})"
                 raise TargetStop(self._clean(said), kind=outcome.kind)
             if outcome.kind in FINAL:
+                if outcome.kind == "bad_request" and any(message.image for message in messages):
+                    outcome = msgspec.structs.replace(outcome, message=f"{outcome.message} ({WITH_PICTURE})")
                 raise self._failed(outcome, attempts, retried, began)
             if attempts - before - corrections >= self._limits.max_attempts:
                 if not outcome.unreachable or not await self._outage.wait_until_up(time.monotonic(), self._knock):
                     if outcome.unreachable and not self._outage.ever_reached:
-                        raise NobodyThere(self._clean(f"{self.label}: {NEVER_THERE} ({outcome.message})"))
+                        raise NobodyThere(
+                            self._clean(f"{self.label}: {self._advised(NEVER_THERE)} ({outcome.message})")
+                        )
                     raise self._failed(outcome, attempts, retried, began)
                 retried[outcome.kind] = retried.get(outcome.kind, 0) + 1
                 before, started = attempts - corrections, time.monotonic()  # it was down and is back: tries afresh
@@ -168,11 +182,11 @@ class ChatTarget:
     async def _knock(self) -> bool:
         """Whether anybody is there, by a harmless question."""
         messages = [Message("user", CONTROL_QUESTION)]
-        outcome, _ = await self._attempt(self._write(messages, Sampling(max_tokens=16), None))
+        outcome, _ = await self._attempt(self._write(messages, Sampling(max_tokens=16), None), len(CONTROL_QUESTION))
         return not outcome.unreachable
 
-    async def _attempt(self, body: dict[str, Any]) -> tuple[Outcome, float]:
-        async with self._gate.passed(_estimate_tokens(body)):
+    async def _attempt(self, body: dict[str, Any], n_chars: int) -> tuple[Outcome, float]:
+        async with self._gate.passed(_estimate_tokens(body, n_chars)):
             began = time.monotonic()
             try:
                 async with self._session.post(
@@ -185,7 +199,12 @@ class ChatTarget:
                 ) as response:
                     data = await _read_bounded(response)
                     outcome = read_response(
-                        self.endpoint.provider, response.status, response.headers, data, now=time.time()
+                        self.endpoint.provider,
+                        response.status,
+                        response.headers,
+                        data,
+                        now=time.time(),
+                        translate=self._translate,
                     )
             except aiohttp.ClientConnectorCertificateError as error:
                 outcome = Outcome(kind="untrusted", message=str(error.certificate_error)[:300])
@@ -206,6 +225,8 @@ class ChatTarget:
         self, messages: Sequence[Message], sampling: Sampling, json_schema: dict[str, Any] | None
     ) -> dict[str, Any]:
         """The request body: what the provider's row says, then what the user asked for, less what was refused."""
+        if self.endpoint.form is not None:
+            return write_body(self.endpoint.form, messages, sampling)
         rules = self.endpoint.provider  # with the rules for this model merged in
         temperature = sampling.temperature
         if temperature == 0 and rules.temperature_above_zero:
@@ -235,6 +256,8 @@ class ChatTarget:
     def _drop(self, parameter: str, body: Mapping[str, Any]) -> bool:
         """Stop sending a refused parameter for the rest of the run; False where that mends nothing."""
         name = parameter.partition(".")[0]
+        if self.endpoint.form is not None:
+            return False  # every field is the user's own
         if name not in body or name in ("model", "messages") or name in self.refused_parameters:
             # another call in flight may have been refused the same parameter a moment earlier
             return name in self.refused_parameters and name in body
@@ -251,9 +274,11 @@ class ChatTarget:
     def _say(self, line: str) -> None:
         self._on_retry(Note(self.label, line))
 
-    def _advice(self, kind: str) -> str:
+    def _advised(self, words: str) -> str:
         known = self.endpoint.key_source or " or ".join(self.endpoint.provider.key_vars)
-        return STOPS[kind].format(key_vars=known or "the server's settings")
+        form = self.endpoint.form
+        address = f"url in {form.path}" if form is not None else "--base-url"
+        return words.format(key_vars=known or "the server's settings", address=address)
 
     def _failed(self, outcome: Outcome, attempts: int, retried: dict[str, int], began: float) -> CallFailed:
         return CallFailed(
@@ -266,8 +291,7 @@ class ChatTarget:
 
     def _clean(self, text: str) -> str:
         """A vendor may echo the key in its error; it goes no further."""
-        key = self.endpoint.key
-        return key.mask(text) if key is not None else text
+        return self.endpoint.clean(text)
 
     def _wait_s(self, outcome: Outcome, attempt: int) -> float:
         if outcome.retry_after_s is not None:
@@ -294,7 +318,7 @@ def _content(message: Message) -> str | list[dict[str, Any]]:
 
 
 def _headers(endpoint: Endpoint) -> dict[str, str]:
-    headers = {"Content-Type": "application/json"}
+    headers = {"Content-Type": "application/json", **{header.name: header.reveal() for header in endpoint.headers}}
     if endpoint.key is not None and endpoint.provider.auth == "api-key":
         headers["api-key"] = endpoint.key.reveal()
     elif endpoint.key is not None:
@@ -399,7 +423,7 @@ def _payload(body: bytes) -> aiohttp.BytesPayload | io.BytesIO:
     return aiohttp.BytesPayload(body, content_type="application/json") if len(body) < 2**20 else io.BytesIO(body)
 
 
-def _estimate_tokens(body: Mapping[str, Any]) -> int:
+def _estimate_tokens(body: Mapping[str, Any], n_chars: int) -> int:
     """About one token a Chinese character, plus what the answer may take."""
-    asked = sum(len(message["content"]) for message in body["messages"])
-    return asked + int(body.get("max_tokens") or body.get("max_completion_tokens") or 512)
+    limit = body.get("max_tokens") or body.get("max_completion_tokens")
+    return n_chars + (limit if isinstance(limit, int) else 512)

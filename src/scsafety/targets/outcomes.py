@@ -20,7 +20,7 @@ from scsafety.targets.signals import signals
 from scsafety.targets.waiting import retry_after
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 OutcomeKind = Literal[
     "answered",
@@ -50,18 +50,27 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     unreachable: bool = False  # nobody was there: no connection, no byte in time, or a gateway that says so
 
 
-def read_response(provider: Provider, status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> Outcome:
+def read_response(
+    provider: Provider,
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    now: float,
+    translate: Callable[[int, Any], Any] | None = None,
+) -> Outcome:
     """The meaning of a complete HTTP response.
 
-    `headers` may have names in any case of letters; `now` is in seconds since 1970, for dates in them. Never raises
-    for anything that an endpoint sends.
+    `headers` may have names in any case of letters; `now` is in seconds since 1970, for dates in them. translate: status and
+    JSON of an endpoint with a form of its own into the common one. Never raises for anything that an endpoint sends.
     """
     lowered: dict[str, str] = {}
     for name, value in headers.items():
         lowered.setdefault(name.lower(), value)
     text = decoded(body, lowered.get("content-type", ""))
     read = _read_success if 200 <= status < 300 else _read_failure
-    outcome = read(provider, status, text, parsed(text))
+    said = parsed(text)
+    outcome = read(provider, status, text, translate(status, said) if translate is not None else said)
     if outcome.kind == "transient" and status in GATEWAY:
         outcome = msgspec.structs.replace(outcome, unreachable=True)
     if outcome.kind in ("rate_limited", "transient"):

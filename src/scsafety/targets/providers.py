@@ -20,9 +20,11 @@ from scsafety.targets.keys import EnvironmentKeys, FoundKey, Secret, find_key, w
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from scsafety.targets.application import Form
     from scsafety.targets.keys import KeyStore
 
 CHAT_PATH = "/chat/completions"
+MASKED_CHARS = 6
 ANY = "openai-compatible"  # the provider without an address of its own
 
 Mark = Literal["S", "S2", "NC"]
@@ -115,6 +117,19 @@ class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     provider: tuple[Provider, ...]
 
 
+class Header(msgspec.Struct, frozen=True, kw_only=True):
+    """A header of an application's own, with a secret in it."""
+
+    name: str
+    before: str
+    secret: Secret
+    after: str
+    source: str  # `SHOP_TOKEN in .env`
+
+    def reveal(self) -> str:
+        return f"{self.before}{self.secret.reveal()}{self.after}"
+
+
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     provider: Provider  # with the rules for this model merged in
     model: str  # the name that is sent
@@ -122,6 +137,9 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     key: Secret | None = None
     key_source: str | None = None  # `DEEPSEEK_API_KEY in .env`
     api_version: str | None = None  # Azure deployments only
+    path: str = CHAT_PATH  # behind the base URL
+    headers: tuple[Header, ...] = ()
+    form: Form | None = None  # what an application takes and gives; None: chat completions
 
     @property
     def label(self) -> str:
@@ -129,9 +147,22 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def url(self) -> str:
-        """Where chat completions are posted."""
+        """Where requests are posted."""
         query = f"?api-version={self.api_version}" if self.api_version else ""
-        return f"{self.base_url}{CHAT_PATH}{query}"
+        return f"{self.base_url}{self.path}{query}"
+
+    @property
+    def takes_images(self) -> bool:
+        return self.form is None
+
+    def clean(self, text: str) -> str:
+        """Without the key and without what stands in headers, should the text repeat them."""
+        if self.key is not None:
+            text = self.key.mask(text)
+        for header in self.headers:
+            if len(header.secret.reveal()) >= MASKED_CHARS:  # a tenant's number is a word like any other
+                text = header.secret.mask(text)
+        return text
 
 
 @cache
@@ -242,7 +273,8 @@ def is_loopback(base_url: str) -> bool:
 def _unknown(model: str, name: str, *, slash: bool) -> str:
     """Why the provider of a model is not known, and what was probably meant."""
     forms = (
-        "write provider/model, local/NAME or gguf:PATH (the embedded models), or openai-compatible/NAME with a base URL"
+        "write provider/model, local/NAME or gguf:PATH (the embedded models), openai-compatible/NAME with a base URL, or "
+        "http:FILE.toml"
     )
     if not model:
         return f"no model is named: {forms}"
@@ -266,9 +298,9 @@ def _address(provider: Provider, model: str, given: str | None, environ: Mapping
     """The base URL without its trailing slash, and Azure's api-version where the path is a deployment's."""
     from_var = environ.get(provider.base_url_var, "").strip() if provider.base_url_var else ""
     if given is not None:
-        base = _checked_url(given, "the base URL")
+        base = _base_url(given, "the base URL")
     elif from_var:
-        base = _checked_url(from_var, str(provider.base_url_var))
+        base = _base_url(from_var, str(provider.base_url_var))
     elif provider.base_url is not None:
         return provider.base_url, None
     else:
@@ -296,8 +328,8 @@ def _azure_address(base: str, model: str, version: str, version_var: str) -> tup
     return f"{root}/openai/v1", None
 
 
-def _checked_url(text: str, source: str) -> str:
-    """The URL without `/chat/completions` and trailing slashes. Messages do not repeat it, it may hold a secret."""
+def checked_url(text: str, source: str) -> str:
+    """The URL, once it is one that requests can go to. Messages do not repeat it, it may hold a secret."""
     text = text.strip()
     parts = _split(text)
     if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
@@ -311,7 +343,12 @@ def _checked_url(text: str, source: str) -> str:
             f"{source} holds a query or a fragment: leave out what stands from ? or # on"
             " (keys and versions come from the environment)"
         )
-    return text.rstrip("/").removesuffix(CHAT_PATH).rstrip("/")
+    return text
+
+
+def _base_url(text: str, source: str) -> str:
+    """The URL without `/chat/completions` and trailing slashes."""
+    return checked_url(text, source).rstrip("/").removesuffix(CHAT_PATH).rstrip("/")
 
 
 def _split(text: str) -> SplitResult | None:
