@@ -354,10 +354,12 @@ def test_from_wherever_it_was_killed_it_goes_on_to_the_same_end_and_asks_only_wh
 
 def _behind(trace: Sequence[tuple[bool, int | None]], steps: Sequence[Step]) -> Playing:
     """The same play, from where these steps leave it."""
-    said = Counter(step.kind for step in steps)
-    attacker = Playing(trace)
-    attacker.said = {kind: lambda n, kind=kind: getattr(Playing(trace), kind)(n + said[kind]) for kind in SCHEMAS}
-    return attacker
+    said, play = Counter(step.kind for step in steps), Playing(trace)
+
+    def on(kind: str) -> Callable[[int], str]:
+        return lambda n: getattr(play, kind)(n + said[kind])
+
+    return Playing(trace, **{kind: on(kind) for kind in SCHEMAS})
 
 
 def _shape(attack: Attack) -> list[Any]:

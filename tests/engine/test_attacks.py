@@ -1,4 +1,4 @@
-"""An adaptive run against scripted endpoints: what is stored, what it costs in calls, and that a kill in its middle leaves no trace."""
+"""An adaptive run against scripted endpoints: what is stored, what it costs in calls, and that a kill leaves no trace."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from scsafety import api
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-N_KILLS = 12
+N_KILLS = 8
 
 
 def digest(*texts: object) -> int:
@@ -307,12 +308,13 @@ def test_killed_in_the_middle_of_attacks_and_resumed_the_store_is_that_of_an_und
     rng = random.Random(20261122)
 
     def value(asked: str) -> int:
-        return 85 if digest(asked) < 40 else digest(asked) % 70
+        return 85 if digest(asked) < 20 else digest(asked) % 70
 
     def refuses(asked: str) -> bool:
         return digest("refuses", asked) < 90
 
-    bank = write_bank(tmp_path / "bank.jsonl", [pair(k) for k in range(1, 5)])
+    pairs = [msgspec.structs.replace(pair(k), risk_point=f"教人做第 {k} 件事") for k in range(1, 7)]
+    bank = write_bank(tmp_path / "bank.jsonl", [*pairs])
     with Attacked(value=value, refuses=refuses, latency_s=0.01) as server:
         arguments = (
             "--model", "openai-compatible/t", "--attacker", "openai-compatible/a", "--base-url", server.base_url,
@@ -328,7 +330,7 @@ def test_killed_in_the_middle_of_attacks_and_resumed_the_store_is_that_of_an_und
         kills = 0
         while kills < N_KILLS:
             child = program(*command)
-            kill_after(child, server, n_requests=rng.randint(1, 12), delay_s=rng.uniform(0, 0.04))
+            kill_after(child, server, n_requests=rng.randint(1, 8), delay_s=rng.uniform(0, 0.03))
             if child.wait(60) == 0:
                 break
             kills += 1
@@ -338,7 +340,8 @@ def test_killed_in_the_middle_of_attacks_and_resumed_the_store_is_that_of_an_und
 
     assert kills >= 5, "the run came to its end too soon for the test"
     assert content(tmp_path / "killed") == content(tmp_path / "whole")
-    assert any(row[3] == 0 for row in content(tmp_path / "whole")["exchange"])
+    assert {row[3] for row in content(tmp_path / "whole")["exchange"]} == {0, 1}
+    assert {row[5] for row in content(tmp_path / "whole")["dialogue"]} == {"success", "rounds"}
     assert set(server.asked) == asked_whole
     assert len(server.bodies) <= n_asked + kills * 2 * (
         1 + 10
@@ -347,17 +350,19 @@ def test_killed_in_the_middle_of_attacks_and_resumed_the_store_is_that_of_an_und
 
 def content(folder: Path) -> dict[str, list[Any]]:
     """What must be equal: conversations, steps, ends and verdicts; never times and attempts."""
-    of = "JOIN dialogue d USING (dialogue_id)"
     return {
         "dialogue": table(
             folder, "SELECT item_id, epoch, strategy, attempt, status, ended FROM dialogue ORDER BY 1, 2"
         ),
         "exchange": table(
             folder,
-            f"SELECT item_id, seq, round, kept, messages, answer, blocked, error FROM exchange {of} ORDER BY 1, 2",
+            "SELECT item_id, seq, round, kept, messages, answer, blocked, error FROM exchange "
+            "JOIN dialogue USING (dialogue_id) ORDER BY 1, 2",
         ),
         "step": table(
-            folder, f"SELECT item_id, seq, kind, number, asked, said, blocked, found FROM step {of} ORDER BY 1, 2, 3, 4"
+            folder,
+            "SELECT item_id, seq, kind, number, asked, said, blocked, found FROM step "
+            "JOIN dialogue USING (dialogue_id) ORDER BY 1, 2, 3, 4",
         ),
         "verdict": table(folder, "SELECT pair_id, round, judge_key, score, reason FROM verdict_of_turn ORDER BY 1, 2"),
     }

@@ -47,7 +47,7 @@ def _without_risky(held: Sequence[dict[str, Any]], severity: int | None, judge_i
     texts = []
     for row in held:
         rule = partial(risky, score=row["score"], label=row["label"], severity=severity, judge_id=judge_id)
-        own = row["strategy"] == "fixed" or row["round"] == 1
+        own = row["strategy"] == "fixed"
         texts += [
             Text(row["question"], rule("question"), own=own),
             Text(row["reasoning"], rule("reasoning")),
