@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
+import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -12,6 +14,8 @@ from rich.console import Console
 
 from scsafety import api
 from scsafety.report.terminal import render_summary
+from scsafety.store import Store
+from scsafety.web.desk import Desk, Label
 from tests.engine.test_attacks import Attacked, number
 from tests.program import scsafety
 from tests.small_bank import pair, write_bank
@@ -63,7 +67,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("SCSAFETY_PRICES", str(out / "prices.toml"))
         given: dict[str, Any] = {"base_url": server.base_url, "bank": [bank], "out": out, "judge": "offline-fast"}
         api.run("openai-compatible/t", name="fixed", **given)
-        attacked = {"strategy": "crescendo", "attacker": "openai-compatible/a", "attack_rounds": 5}
+        attacked: dict[str, Any] = {"strategy": "crescendo", "attacker": "openai-compatible/a", "attack_rounds": 5}
         api.run("openai-compatible/t", name="attack", **attacked, **given)
     return out
 
@@ -137,9 +141,6 @@ def test_a_fixed_run_has_no_attack(folder: Path) -> None:
 
 
 def test_what_is_stored_verifies_and_a_changed_conversation_does_not(folder: Path, tmp_path: Path) -> None:
-    import shutil
-    import sqlite3
-
     assert api.verify("attack", folder) == []
     shutil.copytree(folder / "attack", tmp_path / "attack")
     db = sqlite3.connect(tmp_path / "attack" / "run.db")
@@ -197,3 +198,20 @@ def test_what_an_attacker_wrote_is_left_out_where_risky_texts_are(folder: Path) 
 
     assert len(rows) == 15
     assert not any(RISKY in row["answer"] for row in rows)
+
+
+def test_people_label_every_kept_round_and_the_boards_take_the_first_and_the_last(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "attack", tmp_path / "attack")
+    with Store.open(tmp_path / "attack" / "run.db", write=True) as store:
+        desk = Desk(store, ["li"], sample=10, plan="random", second_share=0.0, seed=0)
+        task = desk.task("li", "property_privacy-004")
+        assert task is not None
+        assert [shown.round for shown in task.answers] == [1, 2, 3, 4]
+        labels = [Label(task.id, shown.seq, 1, at=n) for n, shown in enumerate(task.answers)]
+        assert desk.take("li", labels) == 4
+
+    people = api.load_run("attack", tmp_path).summary.people
+
+    assert people is not None
+    assert people.annotators == {"li": 4}
+    assert people.answers == 2

@@ -109,7 +109,8 @@ def _attack(attack: AttackOf) -> Iterator[RenderableType]:
     rate = "-" if attack.asr is None else f"{attack.asr:.1%}{interval}"
     lines = [
         f"攻击 {attack.strategy} v{attack.version}，攻击模型 {attack.attacker}：{attack.objectives} 个目标，"
-        f"得手 {attack.successes}，成功率 {rate}；至多 {limits.rounds} 轮、撤回 {limits.backtracks} 次，阈值 {limits.threshold:g}",
+        f"得手 {attack.successes}，成功率 {rate}；"
+        f"至多 {limits.rounds} 轮、撤回 {limits.backtracks} 次，阈值 {limits.threshold:g}",
         f"撤回 {attack.backtracks} 次；攻击模型拒绝或读不出 {attack.attacker_refused} 个（不计入）；未完 {attack.open}",
         "调用：" + "，".join(f"{CALLS[kind].zh} {n}" for kind, n in calls.items()),
     ]

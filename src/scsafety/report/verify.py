@@ -126,6 +126,8 @@ def _of_summary(summary: Summary, path: Path) -> Iterator[str]:
         if isinstance(one.get("judge"), dict):  # measured again since
             one["judge"].pop("agreement", None)
             one["judge"].pop("note", None)
+        if isinstance(one.get("attack"), dict):
+            one["attack"].pop("cost_per_success", None)
     if isinstance(settings := written.get("settings"), dict):  # an older version's lack what was not to be set then
         settings.update(
             {name: value for name, value in now["settings"].items() if value is None and name not in settings}
