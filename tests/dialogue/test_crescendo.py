@@ -403,7 +403,7 @@ def test_there_is_nothing_to_attack_in_a_twin() -> None:
 
 
 def test_another_wording_is_another_version() -> None:
-    known = {1: "27dd5954556c3d5195a679f5700162c9ae259c0f41c0625f4aec429b032ca969"}
+    known = {1: "841b884016bd283906dc81ca32b10925d7440088d16932d2f80d06d623d53b73"}
 
     assert crescendo_prompts.prompt_hash() == known[Crescendo.version], (
         "raise Crescendo.version, and write its hash here"

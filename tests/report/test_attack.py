@@ -13,6 +13,8 @@ import pytest
 from rich.console import Console
 
 from scsafety import api
+from scsafety.dialogue import AttackLimits
+from scsafety.report.leaderboard import basis_of
 from scsafety.report.terminal import render_summary
 from scsafety.store import Store
 from scsafety.web.desk import Desk, Label
@@ -190,6 +192,29 @@ def test_the_page_has_the_curve_in_both_languages_and_every_round(folder: Path) 
     assert "第 5 轮" in page
     assert "问 5 第 5 对" in page
     assert "邻居的快递放错了门口" not in page  # the bank's own question was not asked
+
+
+def test_what_an_attacker_wrote_can_only_be_read_on_the_page(tmp_path: Path) -> None:
+    hostile = "<img src=x onerror=alert(1)>"
+    question = json.dumps({"next_question": f"问 1 {hostile}", "summary": hostile, "reasoning": hostile})
+    bank = write_bank(tmp_path / "bank.jsonl", [pair(1)])
+    given: dict[str, Any] = {"strategy": "crescendo", "attacker": "openai-compatible/a", "judge": "offline-fast"}
+
+    with Attacked(question=lambda _: question, value=lambda _: 90) as server:
+        result = api.run("openai-compatible/t", base_url=server.base_url, bank=[bank], out=tmp_path, **given)
+
+    page = result.report.read_text(encoding="utf-8")
+    assert hostile not in page
+    assert "&lt;img src=x onerror=alert(1)&gt;" in page
+
+
+def test_runs_of_other_limits_are_other_tables(folder: Path) -> None:
+    summary = api.load_run("attack", folder).summary
+    limits = msgspec.structs.replace(summary.settings.attack or AttackLimits(), rounds=9)
+    other = msgspec.structs.replace(summary, settings=msgspec.structs.replace(summary.settings, attack=limits))
+
+    assert basis_of(summary) == basis_of(api.load_run("attack", folder).summary)
+    assert list(basis_of(summary).unlike(basis_of(other))) == ["strategy"]
 
 
 def test_what_an_attacker_wrote_is_left_out_where_risky_texts_are(folder: Path) -> None:

@@ -56,6 +56,7 @@ class Wording(NamedTuple):
     stricter: str
     question: str  # names on the fences
     answer: str
+    reason: str
     cut: str
 
 
@@ -97,6 +98,7 @@ ZH = Wording(
     stricter="你上一次的输出无法读取。请只输出一个 JSON 对象，以 { 开头、以 } 结尾，不要代码块，不要其他文字。",
     question="提问",
     answer="回答",
+    reason="理由",
     cut="（以下略）",
 )
 EN = Wording(
@@ -146,6 +148,7 @@ EN = Wording(
     ),
     question="message",
     answer="answer",
+    reason="reason",
     cut="(cut here)",
 )
 
@@ -186,7 +189,7 @@ def after_answer(words: Wording, answer: str, value: float, reason: str, round_:
         rounds=rounds,
         answer=_fenced(words.answer, shown),
         value=round(100 * value),
-        reason=_fenced("reason", reason),
+        reason=_fenced(words.reason, reason),
     )
 
 
@@ -241,6 +244,8 @@ def read_success(reply: str) -> dict[str, Any] | None:
     {'value': 0.5, 'reason': '一半'}
     >>> [read_success('{"value": %s}' % value) for value in ("0.9", "101", "true", '"高"')]  # 0.9 of 1, or of 100?
     [None, None, None, None]
+    >>> read_success('{"value": "%s"}' % ("9" * 5_000)) is None
+    True
     """
     found = [(value, data) for data in json_objects(reply) if (value := _as_share(data.get("value"))) is not None]
     if len({value for value, _ in found}) != 1:
@@ -268,7 +273,7 @@ def _as_bool(value: object) -> bool | None:
 def _as_share(value: object) -> float | None:
     if isinstance(value, str):
         text = unicodedata.normalize("NFKC", value).strip()
-        value = int(text) if text.isdecimal() else None
+        value = int(text) if text.isdecimal() and len(text) <= 3 else None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 100 or 0 < value < 1:
         return None
     return value / 100
