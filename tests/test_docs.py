@@ -52,7 +52,7 @@ def test_both_readmes_give_the_same_commands() -> None:
     assert commands(READMES[0]) == commands(READMES[1])
 
 
-@pytest.mark.parametrize("page", ["ci", "versions"])
+@pytest.mark.parametrize("page", ["ci", "strategies", "versions"])
 def test_both_languages_of_a_page_give_the_same_code_in_options_that_the_program_has(page: str, tmp_path: Path) -> None:
     code = [
         re.findall(r"```\w+\n(.*?)```", (ROOT / "docs" / name).read_text(encoding="utf-8"), re.DOTALL)

@@ -18,6 +18,7 @@ LAYERS = {
     "records": 0,
     "errors": 0,
     "files": 0,
+    "modeltext": 0,
     "taxonomy": 0,
     "bank": 1,
     "targets": 2,
@@ -32,7 +33,7 @@ LAYERS = {
     "cli": 11,
     "__main__": 12,
 }
-BASE = {"records", "errors", "files", "taxonomy"}
+BASE = {"records", "errors", "files", "modeltext", "taxonomy"}
 EDGE = {"cli", "__main__"}
 HEAVY = ("aiohttp", "numpy", "xllamacpp", "jinja2", "rich")
 

@@ -21,7 +21,7 @@ import msgspec
 
 from scsafety.bank import load_bank, select_items
 from scsafety.bank.standards import standard_named
-from scsafety.dialogue import PLACEHOLDER_VERSION, SuiteRounds, strategy_named
+from scsafety.dialogue import PLACEHOLDER_VERSION, AttackLimits, SuiteRounds, strategy_named
 from scsafety.engine.budget import check_prices
 from scsafety.engine.checking import Session, check_judge_on, session_path
 from scsafety.engine.checkup import machine_findings, offline_finding
@@ -97,9 +97,9 @@ class Plan(msgspec.Struct, kw_only=True):
 
     @property
     def n_calls(self) -> int:
-        """Answers that the target will be asked for."""
-        strategy = strategy_named(self.settings.strategy)
-        return sum(strategy.max_rounds(item) for item in self.items) * self.settings.epochs
+        """Answers that the target will be asked for, at the most."""
+        strategy = strategy_named(self.settings.strategy, self.settings.attack)
+        return sum(strategy.max_turns(item) for item in self.items) * self.settings.epochs
 
 
 class RunResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,6 +124,10 @@ def plan(
     benign: bool | None = None,
     strategy: str = "fixed",
     attacker: str | None = None,
+    attacker_base_url: str | None = None,
+    attack_rounds: int | None = None,
+    attack_backtracks: int | None = None,
+    attack_threshold: float | None = None,
     base_url: str | None = None,
     judge_base_url: str | None = None,
     system: str | None = None,
@@ -143,8 +147,7 @@ def plan(
 
     Raises ConfigError (unknown model, missing key, nothing selected, a run of that name) and BankError.
     """
-    if attacker is not None and strategy == "fixed":
-        raise ConfigError("--attacker needs an adaptive --strategy; `fixed` asks the bank's own follow-up")
+    limits = _attack_limits(rounds=attack_rounds, backtracks=attack_backtracks, threshold=attack_threshold)
     if strategy == SuiteRounds.name:
         raise ConfigError(f"--strategy {strategy} is for suites: `scsafety suite run NAME`")
     endpoint = check_target(model, base_url, environ)
@@ -152,7 +155,14 @@ def plan(
     thinking_body(model, endpoint, switched)
     judge_base_url = judge_address(judge, judge_base_url, model, base_url)
     check_judge(judge, judge_base_url, environ)
-    chosen_strategy = strategy_named(strategy)
+    chosen_strategy = strategy_named(strategy, limits)
+    if chosen_strategy.adaptive:
+        attacker_base_url = _check_attacker(strategy, attacker, attacker_base_url, model, base_url, environ)
+        if benign:
+            raise ConfigError(f"--benign: there is nothing to attack in a harmless twin; leave it out with {strategy}")
+        benign = False
+    elif attacker is not None or attacker_base_url is not None or limits is not None:
+        raise ConfigError("--attacker needs an adaptive --strategy; `fixed` asks the bank's own follow-up")
     loaded = load_bank(bank)
     items = select_items(loaded, only=only, limit=limit, quick=quick, benign=benign, seed=seed or 0)
     settings = RunSettings(
@@ -165,6 +175,8 @@ def plan(
         strategy_version=chosen_strategy.version,
         placeholder_version=PLACEHOLDER_VERSION,
         attacker=attacker,
+        attacker_base_url=attacker_base_url,
+        attack=(limits or AttackLimits()) if chosen_strategy.adaptive else None,
         system=system,
         sampling=usual_sampling(
             local=endpoint is None,
@@ -190,6 +202,27 @@ def plan(
     return Plan(name=folder.name, folder=folder, settings=settings, items=items)
 
 
+def _attack_limits(**given: float | None) -> AttackLimits | None:
+    """None where none is given. Raises ConfigError."""
+    chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    return AttackLimits(**chosen) if chosen else None
+
+
+def _check_attacker(
+    strategy: str,
+    attacker: str | None,
+    attacker_base_url: str | None,
+    model: str,
+    base_url: str | None,
+    environ: Mapping[str, str] | None,
+) -> str | None:
+    """The attacker's address: its own, or the target's where both are openai-compatible. Raises ConfigError."""
+    if attacker is None:
+        raise ConfigError(f"--strategy {strategy} needs a model that attacks: --attacker provider/model")
+    endpoint = check_target(attacker, judge_address(attacker, attacker_base_url, model, base_url), environ)
+    return endpoint.base_url if endpoint else None
+
+
 class Estimate(msgspec.Struct, frozen=True):
     """What a planned run would use at one endpoint; tokens are estimated, not measured."""
 
@@ -207,31 +240,61 @@ class Estimate(msgspec.Struct, frozen=True):
 TOKENS_A_CHARACTER = 0.86
 ANSWER_TOKENS = 400
 JUDGE_PROMPT_TOKENS, JUDGE_REPLY_TOKENS = 700, 120
+ATTACK_PROMPT_TOKENS, ATTACK_QUESTION_TOKENS, ATTACK_REPLY_TOKENS = 450, 100, 150
 
 
 def estimate(planned: Plan) -> list[Estimate]:
-    """Calls, tokens and cost of a planned run, target and judges apart. Retries come on top. Raises ConfigError."""
+    """Calls, tokens and cost of a planned run, target, attacker and judges apart; of an attack at the most. Retries come on top.
+
+    Raises ConfigError.
+    """
     settings, prices = planned.settings, load_prices()
     answer = min(settings.sampling.max_tokens or ANSWER_TOKENS, ANSWER_TOKENS)
-    prompt = 0.0
-    for item in planned.items:
-        system = len(settings.system or "") + len((item.system or "") if isinstance(item, Pair) else "")
-        first = TOKENS_A_CHARACTER * (system + len(item.question))
-        prompt += first
-        if isinstance(item, Pair):
-            prompt += first + answer + TOKENS_A_CHARACTER * len(item.follow_up)
-    calls = planned.n_calls
-    rows = [("target", settings.model, prompt * settings.epochs, answer)]
-    judged = JUDGE_PROMPT_TOKENS + answer
-    rows += [
-        ("judge", model, float(calls * judged), JUDGE_REPLY_TOKENS) for model in models_of(parse_judge(settings.judge))
-    ]
+    judges = list(models_of(parse_judge(settings.judge)))
+    if settings.attack is not None:
+        rows = _of_attacks(planned, answer, judges)
+    else:
+        calls = planned.n_calls
+        rows = [("target", settings.model, calls, _prompt_tokens(planned, answer), answer)]
+        judged = float(calls * (JUDGE_PROMPT_TOKENS + answer))
+        rows += [("judge", model, calls, judged, JUDGE_REPLY_TOKENS) for model in judges]
     found = []
-    for role, endpoint, n_prompt, reply in rows:
+    for role, endpoint, calls, n_prompt, reply in rows:
         cost = cost_of([Spent(endpoint, calls, round(n_prompt), calls * reply)], prices)
         amount = None if cost.unknown else cost.amount
         found.append(Estimate(role, endpoint, calls, round(n_prompt), calls * reply, amount, cost.currency))
     return found
+
+
+def _prompt_tokens(planned: Plan, answer: int) -> float:
+    """Of all prompts to the target, where the bank's own texts are asked."""
+    prompt = 0.0
+    for item in planned.items:
+        system = len(planned.settings.system or "") + len((item.system or "") if isinstance(item, Pair) else "")
+        first = TOKENS_A_CHARACTER * (system + len(item.question))
+        prompt += first
+        if isinstance(item, Pair):
+            prompt += first + answer + TOKENS_A_CHARACTER * len(item.follow_up)
+    return prompt * planned.settings.epochs
+
+
+def _of_attacks(planned: Plan, answer: int, judges: Sequence[str]) -> list[tuple[str, str, int, float, int]]:
+    """Every attack to its limits: role, endpoint, calls, prompt tokens in all, tokens of a reply."""
+    settings, limits = planned.settings, planned.settings.attack or AttackLimits()
+    dialogues = len(planned.items) * settings.epochs
+    rounds, turns = dialogues * limits.rounds, planned.n_calls
+    shown = answer + ATTACK_QUESTION_TOKENS
+    history = shown * limits.rounds / 2  # of the rounds before, on the average
+    asked = turns * (ATTACK_PROMPT_TOKENS + shown * (limits.rounds + limits.backtracks) / 2)
+    judged = (turns + rounds) * (ATTACK_PROMPT_TOKENS + answer)
+    rows = [
+        ("target", settings.model, turns, turns * (history + ATTACK_QUESTION_TOKENS), answer),
+        ("attacker", settings.attacker or "", 2 * turns + rounds, asked + judged, ATTACK_REPLY_TOKENS),
+    ]
+    return rows + [
+        ("judge", model, rounds, float(rounds * (JUDGE_PROMPT_TOKENS + answer + history)), JUDGE_REPLY_TOKENS)
+        for model in judges
+    ]
 
 
 def plan_suite(
@@ -321,14 +384,15 @@ def run(model: str, *, policy: Policy | None = None, watch: Watch | None = None,
 
 def carry_out(planned: Plan, *, policy: Policy | None = None, watch: Watch | None = None) -> RunResult:
     """Create the run of a plan, ask and judge everything, and write summary and report."""
-    _check_caps(policy, planned.settings.model, judge=planned.settings.judge)
+    asked = _asked(planned.settings)
+    _check_caps(policy, *asked, judge=planned.settings.judge)
     meta = {
         "settings": msgspec.json.encode(planned.settings).decode(),
         "name": planned.name,
         "created_at": utc_now(),
     }
     watch, policy = watch or Watch(), policy or Policy()
-    fetch_models(planned.settings.model, judge=planned.settings.judge, on_pull=watch.on_pull)
+    fetch_models(*asked, judge=planned.settings.judge, on_pull=watch.on_pull)
     with Store.create(planned.folder / DB_NAME, meta, planned.items) as store:
         planned.items = ()  # from here on they are the store's; of a large bank they would be most of the memory
         with telling(store, planned.settings, policy, watch):
@@ -347,7 +411,7 @@ def resume(
     """Ask what is unanswered and judge what is unjudged; what is stored is final.
 
     given: settings that the caller believes to be the run's; ConfigError where one differs (model, base_url,
-    strategy, system, temperature, max_tokens, seed, epochs, thinking, only, limit, bank).
+    strategy, attacker, system, temperature, max_tokens, seed, epochs, thinking, only, limit, bank).
     """
     folder = find_run(run, out)
     with Store.open(folder / DB_NAME, write=True) as store:
@@ -357,16 +421,19 @@ def resume(
             given["bank_hash"] = load_bank(bank).hash
         if given.get("base_url") and (endpoint := check_target(settings.model, given["base_url"])):
             given["base_url"] = endpoint.base_url
+        if given.get("attacker_base_url") and settings.attacker:
+            endpoint = check_target(settings.attacker, given["attacker_base_url"])
+            given["attacker_base_url"] = endpoint.base_url if endpoint else None
         refuse_changes(settings, given)
-        strategy = strategy_named(settings.strategy)
+        strategy = strategy_named(settings.strategy, settings.attack)
         if (strategy.version, PLACEHOLDER_VERSION) != (settings.strategy_version, settings.placeholder_version):
             raise ConfigError(
                 f"this scsafety would ask differently from the one that began {folder.name} (strategy {settings.strategy} "
                 f"v{settings.strategy_version} -> v{strategy.version}); finish it with that version, or start a new run"
             )
-        _check_caps(policy, settings.model, judge=settings.judge)
+        _check_caps(policy, *_asked(settings), judge=settings.judge)
         watch, policy = watch or Watch(), policy or Policy()
-        fetch_models(settings.model, judge=settings.judge, on_pull=watch.on_pull)
+        fetch_models(*_asked(settings), judge=settings.judge, on_pull=watch.on_pull)
         with telling(store, settings, policy, watch):
             drive(hold_sitting(store, settings, policy, watch), store, in_flight=policy.in_flight)
         return finish(store, folder)
@@ -777,6 +844,11 @@ def _cost(store: Store) -> dict[str, Any] | None:
         return None
     roles = {role: cost_of([used for r, used in spent if r == role], prices).amount for role, _ in spent}
     return {"amount": total.amount, "currency": total.currency, "by_role": roles, "unknown": list(total.unknown)}
+
+
+def _asked(settings: RunSettings) -> list[str]:
+    """The models that are asked beside the judge."""
+    return [settings.model, *([settings.attacker] if settings.attacker else [])]
 
 
 def _check_caps(policy: Policy | None, *models: str, judge: str) -> None:

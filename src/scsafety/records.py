@@ -186,6 +186,19 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     created_at: str  # UTC, ISO-8601
 
 
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """What was asked of an attacker on the way to a turn, what it said, and what was read from that."""
+
+    seq: int  # of the turn
+    kind: str  # question, refusal, success
+    number: int = 1  # counts up where a reply could not be read and was asked for again
+    asked: str  # the last message; those before it are earlier steps
+    said: str
+    blocked: Side | None = None  # by the attacker's vendor
+    found: dict[str, Any] | None = None  # None: nothing could be read
+    created_at: str = ""
+
+
 class DialogueKey(msgspec.Struct, frozen=True, order=True):
     """One conversation with the target about one item."""
 

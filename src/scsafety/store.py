@@ -28,6 +28,7 @@ from scsafety.records import (
     Reply,
     Score,
     Side,
+    Step,
     SuiteItem,
     Turn,
     Twin,
@@ -114,9 +115,33 @@ def m002_retries_by_cause(db: sqlite3.Connection) -> None:
     db.execute("ALTER TABLE call ADD COLUMN retried TEXT")  # JSON: {cause: attempts}; null: none, or not known
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (m001_start, m002_retries_by_cause)
+def m003_steps_of_attacks(db: sqlite3.Connection) -> None:
+    db.execute(
+        "CREATE TABLE step (step_id INTEGER PRIMARY KEY, dialogue_id INTEGER NOT NULL REFERENCES dialogue, "
+        "seq INTEGER NOT NULL, kind TEXT NOT NULL CHECK (kind IN ('question', 'refusal', 'success')), "
+        "number INTEGER NOT NULL, asked TEXT NOT NULL, said TEXT NOT NULL, "
+        "blocked TEXT CHECK (blocked IN ('input', 'output', 'unknown')), found TEXT, created_at TEXT NOT NULL, "
+        "UNIQUE (dialogue_id, seq, kind, number))"
+    )
+
+
+def m004_why_a_dialogue_ended(db: sqlite3.Connection) -> None:
+    db.execute("ALTER TABLE dialogue ADD COLUMN ended TEXT")  # of an adaptive one; null: nothing more to ask, or open
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
+    m001_start,
+    m002_retries_by_cause,
+    m003_steps_of_attacks,
+    m004_why_a_dialogue_ended,
+)
 # what a reader, who changes nothing, sees in place of a migration that an older store lacks
-STAND_INS = {"m002_retries_by_cause": "CREATE TEMP VIEW call AS SELECT *, NULL AS retried FROM main.call"}
+STAND_INS = {
+    "m002_retries_by_cause": "CREATE TEMP VIEW call AS SELECT *, NULL AS retried FROM main.call",
+    "m003_steps_of_attacks": "CREATE TEMP VIEW step AS SELECT NULL AS dialogue_id, NULL AS seq, NULL AS kind, "
+    "NULL AS number, NULL AS asked, NULL AS said, NULL AS blocked, NULL AS found, NULL AS created_at WHERE 0",
+    "m004_why_a_dialogue_ended": "CREATE TEMP VIEW dialogue AS SELECT *, NULL AS ended FROM main.dialogue",
+}
 
 # the vendor's own word for a block, from the body behind it, where that is whole and holds one
 BLOCK_CODE = """
@@ -150,6 +175,16 @@ class Outline(NamedTuple):
     blocked: Side | None
     finish_reason: str | None
     created_at: str
+
+
+class Held(NamedTuple):
+    """How far a dialogue is."""
+
+    key: DialogueKey
+    status: str
+    ended: str | None
+    kept: int  # answered turns that stayed in the conversation
+    taken_back: int
 
 
 class Tally(msgspec.Struct, frozen=True):
@@ -285,16 +320,39 @@ class Store:
             (card.key, card.judge_id, card.model, card.prompt_hash, _json(card.parameters), card.artefact_hash, primary),
         ))  # fmt: skip
 
-    def set_status(self, key: DialogueKey, status: str) -> None:
+    def set_status(self, key: DialogueKey, status: str, ended: str | None = None) -> None:
+        """ended: why, where an adaptive strategy says so."""
         self._pending.append((
-            f"UPDATE dialogue SET status = ? WHERE dialogue_id = {DIALOGUE_ID}", (status, *_key_row(key))
+            f"UPDATE dialogue SET status = ?, ended = ? WHERE dialogue_id = {DIALOGUE_ID}", (status, ended, *_key_row(key))
+        ))  # fmt: skip
+
+    def begin(self, key: DialogueKey) -> None:
+        """Have a row for the dialogue; `add_turn` sees to that itself."""
+        self._pending.append((BEGIN_DIALOGUE, _key_row(key)))
+
+    def add_step(self, key: DialogueKey, step: Step) -> None:
+        """Store what an attacker said, in a dialogue that has begun."""
+        self._pending.append((
+            "INSERT INTO step (dialogue_id, seq, kind, number, asked, said, blocked, found, created_at) "
+            f"VALUES ({DIALOGUE_ID}, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *_key_row(key), step.seq, step.kind, step.number, _text(step.asked), _text(step.said), step.blocked,
+                None if step.found is None else _json(step.found), step.created_at,
+            ),
+        ))  # fmt: skip
+
+    def keep_turn(self, key: DialogueKey, turn: Turn) -> None:
+        """A stored answer stays in the conversation, as this round of it."""
+        self._pending.append((
+            f"UPDATE exchange SET kept = 1, round = ? WHERE dialogue_id = {DIALOGUE_ID} AND seq = ?",
+            (turn.round, *_key_row(key), turn.seq),
         ))  # fmt: skip
 
     def add_turn(self, key: DialogueKey, turn: Turn) -> None:
         """Store an exchange; one that ended in an error is replaced, an answered one never."""
         reply = turn.reply
         self._pending += [
-            ("INSERT OR IGNORE INTO dialogue (item_id, epoch, strategy, attempt) VALUES (?, ?, ?, ?)", _key_row(key)),
+            (BEGIN_DIALOGUE, _key_row(key)),
             (
                 "INSERT INTO exchange (dialogue_id, seq, round, kept, messages, answer, reasoning, finish_reason, blocked, "
                 "latency_s, prompt_tokens, completion_tokens, attempts, error, created_at) "
@@ -385,21 +443,45 @@ class Store:
         rows = self._rows("SELECT item_id, epoch, strategy, attempt FROM dialogue WHERE status IN ('done', 'skipped')")
         return {DialogueKey(*row) for row in rows}
 
-    def turns(self, *item_ids: str, unfinished: bool = False) -> Iterator[StoredTurn]:
+    def turns(self, *item_ids: str, unfinished: bool = False, taken_back: bool = False) -> Iterator[StoredTurn]:
         """Kept turns, errors included, dialogue by dialogue; of these items, or of all where none is named.
 
-        unfinished: only of dialogues that have something left to ask.
+        unfinished: only of dialogues that have something left to ask. taken_back: those that a strategy took back, too.
         """
-        where = AMONG if item_ids else ""
+        where = "1 " if taken_back else "e.kept "
+        where += AMONG if item_ids else ""
         where += "AND d.status NOT IN ('done', 'skipped')" if unfinished else ""
         rows = self._stream(
             "SELECT d.item_id, d.epoch, d.strategy, d.attempt, e.seq, e.round, e.messages, e.answer, e.reasoning, "
-            "e.finish_reason, e.blocked, e.latency_s, e.prompt_tokens, e.completion_tokens, e.attempts, e.error, e.created_at "
-            "FROM exchange e JOIN dialogue d USING (dialogue_id) JOIN item i USING (item_id) "
-            f"WHERE e.kept {where} ORDER BY i.position, d.epoch, d.strategy, d.attempt, e.seq",
+            "e.finish_reason, e.blocked, e.latency_s, e.prompt_tokens, e.completion_tokens, e.attempts, e.error, e.created_at, "
+            "e.kept FROM exchange e JOIN dialogue d USING (dialogue_id) JOIN item i USING (item_id) "
+            f"WHERE {where} ORDER BY i.position, d.epoch, d.strategy, d.attempt, e.seq",
             *([_json(item_ids)] if item_ids else []),
         )
         return (_turn(row) for row in rows)
+
+    def held(self) -> Iterator[Held]:
+        """Every dialogue that has begun, in the order in which they are asked."""
+        rows = self._stream(
+            "SELECT d.item_id, d.epoch, d.strategy, d.attempt, d.status, d.ended, "
+            "count(e.answer) FILTER (WHERE e.kept), count(e.answer) FILTER (WHERE NOT e.kept) "
+            "FROM dialogue d JOIN item i USING (item_id) LEFT JOIN exchange e USING (dialogue_id) "
+            "WHERE i.kind <> 'control' GROUP BY d.dialogue_id ORDER BY i.position, d.epoch, d.strategy, d.attempt"
+        )
+        return (Held(DialogueKey(*row[:4]), *row[4:]) for row in rows)
+
+    def steps(self, key: DialogueKey) -> list[Step]:
+        """What a dialogue's attacker was asked and said, in that order."""
+        rows = self._rows(
+            "SELECT seq, kind, number, asked, said, blocked, found, created_at FROM step "
+            f"WHERE dialogue_id = {DIALOGUE_ID} ORDER BY step_id",
+            *_key_row(key),
+        )
+        return [_step(row) for row in rows]
+
+    def step_counts(self) -> dict[str, int]:
+        """How many steps of each kind attackers were asked for."""
+        return dict(self._rows("SELECT kind, count(*) FROM step GROUP BY kind ORDER BY kind"))
 
     def unjudged(self, judge_key: str) -> list[tuple[DialogueKey, int]]:
         """Dialogue and sequence number of every answered turn that this judge has given no verdict on."""
@@ -537,6 +619,7 @@ class Store:
 
 ITEM_TYPES: dict[str, type[Item]] = {"pair": Pair, "benign": Twin, "suite": SuiteItem}
 AMONG = "AND d.item_id IN (SELECT value FROM json_each(?)) "
+BEGIN_DIALOGUE = "INSERT OR IGNORE INTO dialogue (item_id, epoch, strategy, attempt) VALUES (?, ?, ?, ?)"
 DIALOGUE_ID = "(SELECT dialogue_id FROM dialogue WHERE item_id = ? AND epoch = ? AND strategy = ? AND attempt = ?)"
 
 
@@ -672,9 +755,18 @@ def _card(row: tuple[Any, ...]) -> JudgeCard:
 
 def _turn(row: tuple[Any, ...]) -> StoredTurn:
     item_id, epoch, strategy, attempt, seq, round_, messages, answer = row[:8]
-    reasoning, finish_reason, blocked, latency_s, prompt_tokens, completion_tokens, attempts, error, created_at = row[
-        8:
-    ]
+    (
+        reasoning,
+        finish_reason,
+        blocked,
+        latency_s,
+        prompt_tokens,
+        completion_tokens,
+        attempts,
+        error,
+        created_at,
+        kept,
+    ) = row[8:]
     reply = None
     if error is None:
         reply = Reply(
@@ -694,9 +786,24 @@ def _turn(row: tuple[Any, ...]) -> StoredTurn:
         reply=reply,
         error=error,
         attempts=attempts,
+        kept=bool(kept),
         created_at=created_at,
     )
     return StoredTurn(DialogueKey(item_id, epoch, strategy, attempt), turn)
+
+
+def _step(row: tuple[Any, ...]) -> Step:
+    seq, kind, number, asked, said, blocked, found, created_at = row
+    return Step(
+        seq=seq,
+        kind=kind,
+        number=number,
+        asked=asked,
+        said=said,
+        blocked=cast("Side | None", blocked),
+        found=None if found is None else msgspec.json.decode(found),
+        created_at=created_at,
+    )
 
 
 def _verdict(row: tuple[Any, ...]) -> StoredVerdict:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from typing import Any
 
 import pytest
 
 from scsafety.dialogue import FixedFollowUp, strategy_named
-from scsafety.dialogue.strategy import STRATEGIES
+from scsafety.dialogue.named import ADAPTIVE, STRATEGIES
+from scsafety.dialogue.strategy import AttackLimits
 from scsafety.errors import ConfigError
 from scsafety.records import Item, Message, Reply, SuiteItem, Turn
 from tests.bank.records import pair, twin
 
 PAIR, TWIN = pair(question="问题", follow_up="追问"), twin(question="无害的问题")
-OF_SUITE = SuiteItem(id="own-1", suite="own", category="c", prompts=("先分析", "再说一个词"))
-ASKED: dict[str, list[Item]] = {"fixed": [PAIR, TWIN], "suite": [OF_SUITE]}
+OF_SUITE = SuiteItem(id="s-1", suite="s", category="c", prompts=("一", "二", "三"))
 
 
 def answered(n: int) -> Turn:
@@ -34,13 +36,38 @@ def test_the_fixed_follow_up_asks_the_question_then_the_follow_up_then_nothing(
     assert asyncio.run(messages()) == asked
 
 
-@pytest.mark.parametrize(("name", "item"), [(name, item) for name in STRATEGIES for item in ASKED[name]])
+@pytest.mark.parametrize(
+    ("name", "item"), [("fixed", PAIR), ("fixed", TWIN), ("suite", OF_SUITE)], ids=["pair", "twin", "suite"]
+)
 def test_no_strategy_asks_more_rounds_than_it_says(name: str, item: Item) -> None:
     strategy = strategy_named(name)
     turns = [answered(n) for n in range(1, strategy.max_rounds(item) + 1)]
 
     assert asyncio.run(strategy.next_message(item, turns)) is None
     assert asyncio.run(strategy.next_message(item, [])) is not None
+    assert strategy.max_turns(item) == len(turns)
+
+
+def test_what_is_not_adaptive_keeps_every_answer() -> None:
+    for name in STRATEGIES:
+        strategy = strategy_named(name)
+        assert strategy.adaptive == (name in ADAPTIVE)
+        if not strategy.adaptive:
+            assert asyncio.run(strategy.keeps(PAIR, [], answered(1)))
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        ({"rounds": 0}, "--attack-rounds 0"),
+        ({"backtracks": -1}, "--attack-backtracks -1"),
+        ({"threshold": 0.0}, "--attack-threshold 0"),
+        ({"threshold": 1.5}, "--attack-threshold 1.5"),
+    ],
+)
+def test_limits_that_cannot_be_meant_are_refused(limits: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        AttackLimits(**limits)
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

@@ -105,8 +105,9 @@ def test_a_store_of_a_newer_version_is_refused_with_the_way_to_upgrade(closed: P
 
 
 def made_old(path: Path) -> None:
-    """As it was before retries were known by their cause."""
-    change(path, "DELETE FROM migration WHERE name = 'm002_retries_by_cause'", "ALTER TABLE call DROP COLUMN retried")
+    """As it was before retries were known by their cause, and before there were attacks."""
+    change(path, "DELETE FROM migration WHERE name <> 'm001_start'", "ALTER TABLE call DROP COLUMN retried")
+    change(path, "DROP TABLE step", "ALTER TABLE dialogue DROP COLUMN ended")
 
 
 def call_of(retried: dict[str, int] | None = None, **given: Any) -> Call:
@@ -128,9 +129,12 @@ def test_a_store_from_before_retries_had_causes_is_read_as_it_is(closed: Path) -
 
     with Store.open(closed) as read:
         counts, retries = read.call_counts(), read.retries()
+        steps, held = read.step_counts(), list(read.held())
 
     assert [(count.calls, count.attempts) for count in counts] == [(1, 3)]
     assert retries == []
+    assert steps == {}
+    assert [(one.key, one.ended) for one in held] == [(KEY, None)]
     assert closed.read_bytes() == before
 
 
@@ -147,7 +151,7 @@ def test_a_writer_brings_it_up_to_date_and_loses_nothing(closed: Path) -> None:
         assert [(count.calls, count.attempts) for count in read.call_counts()] == [(3, 10)]
         assert read.retries() == [("target", "a/b", "rate_limited", 1), ("target", "a/b", "transient", 4)]
         assert [name for (name,) in read.query("SELECT name FROM migration ORDER BY name")] == [
-            "m001_start", "m002_retries_by_cause",
+            "m001_start", "m002_retries_by_cause", "m003_steps_of_attacks", "m004_why_a_dialogue_ended",
         ]  # fmt: skip
         assert answers(read) == [("答" * 20_000, None, 1)]
 

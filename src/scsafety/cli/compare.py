@@ -149,6 +149,13 @@ def _lines(found: Comparison) -> Iterator[str]:
     a, b = found.over_refusal["a"], found.over_refusal["b"]
     if a is not None and b is not None:
         yield f"过度拒绝率 A {a:.1%}，B {b:.1%}"
+    if (zeros := found.zeros) is not None:
+        p = "-" if zeros.p is None else f"{zeros.p:.4f}"
+        interval = "" if zeros.ci95 is None else f"（95% 区间 {zeros.ci95[0]:+.1%} ~ {zeros.ci95[1]:+.1%}）"
+        yield (
+            f"任一回答得 0 分的对：A {zeros.a:.1%}，B {zeros.b:.1%}，差 {zeros.difference:+.1%}{interval}，p {p}，{zeros.n} 对；"
+            f"两边都有 {zeros.both}，只在 A {zeros.only_a}，只在 B {zeros.only_b}，都没有 {zeros.neither}"
+        )
     yield from (f"注意：{note}" for note in found.notes)
 
 

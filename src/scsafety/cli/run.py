@@ -77,8 +77,18 @@ def run(
     benign: Annotated[
         bool | None, typer.Option("--benign/--no-benign", help="Harmless twins; on, but off with --limit or --only.")
     ] = None,
-    strategy: Annotated[str, typer.Option(metavar="S", help="How the follow-up is chosen.")] = "fixed",
+    strategy: Annotated[str, typer.Option(metavar="S", help="fixed, or crescendo with --attacker.")] = "fixed",
     attacker: Annotated[str | None, typer.Option(metavar="M", help="The model behind an adaptive strategy.")] = None,
+    attacker_base_url: Annotated[str | None, typer.Option(metavar="URL", help="The attacker's address.")] = None,
+    attack_rounds: Annotated[
+        int | None, typer.Option(metavar="N", help="Rounds of an attack, at most.  [default: 10]")
+    ] = None,
+    attack_backtracks: Annotated[
+        int | None, typer.Option(metavar="N", help="Refusals that an attack takes back, at most.  [default: 10]")
+    ] = None,
+    attack_threshold: Annotated[
+        float | None, typer.Option(metavar="X", help="From here on, 0 to 1, an attack has succeeded.  [default: 0.8]")
+    ] = None,
     base_url: Annotated[str | None, typer.Option(metavar="URL", help="The target's OpenAI-compatible address.")] = None,
     judge_base_url: Annotated[str | None, typer.Option(metavar="URL", help="The judge's address.")] = None,
     system: Annotated[str | None, typer.Option(metavar="TEXT|@FILE", help="System prompt for every dialogue.")] = None,
@@ -130,7 +140,9 @@ def run(
         raise ConfigError("--base-url is one address; run models of different providers one after the other")
     given: dict[str, Any] = {
         "judge": judge, "quick": quick, "limit": limit, "only": names(only), "bank": bank or [], "benign": benign,
-        "strategy": strategy, "attacker": attacker, "base_url": base_url, "judge_base_url": judge_base_url,
+        "strategy": strategy, "attacker": attacker, "attacker_base_url": attacker_base_url, "attack_rounds": attack_rounds,
+        "attack_backtracks": attack_backtracks, "attack_threshold": attack_threshold,
+        "base_url": base_url, "judge_base_url": judge_base_url,
         "system": text_or_file("--system", system), "temperature": temperature, "max_tokens": max_tokens, "top_p": top_p,
         "stop": stop or (), "extra": fields(extra), "thinking": thinking, "epochs": epochs, "seed": seed,
         "out": out,
@@ -194,6 +206,10 @@ def resume(
     bank: Annotated[list[Path] | None, typer.Option(hidden=True)] = None,
     strategy: Annotated[str | None, typer.Option(hidden=True)] = None,
     attacker: Annotated[str | None, typer.Option(hidden=True)] = None,
+    attacker_base_url: Annotated[str | None, typer.Option(hidden=True)] = None,
+    attack_rounds: Annotated[int | None, typer.Option(hidden=True)] = None,
+    attack_backtracks: Annotated[int | None, typer.Option(hidden=True)] = None,
+    attack_threshold: Annotated[float | None, typer.Option(hidden=True)] = None,
     system: Annotated[str | None, typer.Option(hidden=True)] = None,
     temperature: Annotated[float | None, typer.Option(hidden=True)] = None,
     max_tokens: Annotated[int | None, typer.Option(hidden=True)] = None,
@@ -213,7 +229,9 @@ def resume(
     stored = api.load_settings(run, out)
     given: dict[str, Any] = {
         "model": model, "base_url": base_url, "bank": bank, "strategy": strategy, "attacker": attacker,
-        "system": text_or_file("--system", system), "temperature": temperature, "max_tokens": max_tokens, "epochs": epochs,
+        "attacker_base_url": attacker_base_url, "attack_rounds": attack_rounds, "attack_backtracks": attack_backtracks,
+        "attack_threshold": attack_threshold, "system": text_or_file("--system", system),
+        "temperature": temperature, "max_tokens": max_tokens, "epochs": epochs,
         "thinking": thinking, "seed": seed, "limit": limit, "only": names(only) or None,
     }  # fmt: skip
     policy = policy_for(
@@ -462,7 +480,8 @@ def _say_plan(planned: Plan) -> None:
         what = f"{len(planned.items)} items of {settings.suite.name} {settings.suite.variant}".rstrip()
     typer.echo(
         f"{settings.model}: {what}, {settings.epochs} epoch(s): "
-        f"{planned.n_calls} target calls, judge {settings.judge}; would be written to {planned.folder}"
+        f"{'at most ' if settings.attack else ''}{planned.n_calls} target calls, judge {settings.judge}; "
+        f"would be written to {planned.folder}"
     )
     for estimate in api.estimate(planned):
         price = (

@@ -11,7 +11,7 @@ from scsafety.errors import CallFailed
 from scsafety.records import Item, Message, Pair, Reply, Sampling, SuiteItem, Turn, utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from scsafety.dialogue.strategy import Strategy
     from scsafety.targets.base import Target
@@ -36,27 +36,38 @@ async def hold_dialogue(
     system: str | None = None,
     turns: Sequence[Turn] = (),
     flagged_text: FlaggedText = "send",
+    before_call: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Turn]:
-    """Ask until the strategy has nothing more to say, the whole history in view each time.
+    """Ask until the strategy has nothing more to say, the whole kept history in view each time.
 
-    turns: kept, answered turns of an earlier try; the dialogue goes on behind them. flagged_text: what becomes of a
-    question that the vendor's filter blocked, when it would be sent again as history. A call that fails ends
-    the dialogue with a turn that carries the error. Raises TargetStop.
+    An adaptive strategy's turn is given out twice where it is kept: as soon as it is answered, not kept, and once the
+    strategy has decided for it, with its round.
+
+    turns: answered turns of an earlier try; the dialogue goes on behind them. flagged_text: what becomes of a
+    question that the vendor's filter blocked, when it would be sent again as history. before_call: called before the target
+    is asked; what it raises ends the dialogue. A call that fails ends the dialogue with a turn that carries the error.
+    Raises TargetStop, and CallFailed where the attacker's call fails.
     """
     held = list(turns)
+    if (
+        held and not held[-1].kept and await strategy.keeps(item, held[:-1], held[-1])
+    ):  # interrupted before it was decided
+        held[-1] = _kept(held)
+        yield held[-1]
     while (prompt := await strategy.next_message(item, held)) is not None:
+        before_call()
         messages = (
             *_before(item, system),
             *_history(held, flagged_text),
             Message("user", prompt, _image(item) if not held else None),
         )
-        number = len(held) + 1
+        number, round_ = len(held) + 1, sum(turn.kept for turn in held) + 1
         try:
             reply = await _ask(target, messages, sampling)
         except CallFailed as failure:
             yield Turn(
                 seq=number,
-                round=number,
+                round=round_,
                 messages=messages,
                 error=str(failure),
                 attempts=failure.attempts,
@@ -67,7 +78,8 @@ async def hold_dialogue(
             return
         turn = Turn(
             seq=number,
-            round=number,
+            round=None if strategy.adaptive else round_,
+            kept=not strategy.adaptive,
             messages=messages,
             reply=reply,
             attempts=reply.attempts,
@@ -77,6 +89,14 @@ async def hold_dialogue(
         )
         held.append(turn)
         yield turn
+        if strategy.adaptive and await strategy.keeps(item, held[:-1], turn):
+            held[-1] = _kept(held)
+            yield held[-1]
+
+
+def _kept(held: Sequence[Turn]) -> Turn:
+    """The last turn, decided for."""
+    return msgspec.structs.replace(held[-1], kept=True, round=sum(turn.kept for turn in held) + 1)
 
 
 async def _ask(target: Target, messages: Sequence[Message], sampling: Sampling) -> Reply:
@@ -122,7 +142,7 @@ def _history(turns: Sequence[Turn], flagged_text: FlaggedText) -> list[Message]:
     messages: list[Message] = []
     for turn in turns:
         reply = turn.reply
-        if reply is None:
+        if reply is None or not turn.kept:
             continue
         question = turn.messages[-1]
         if reply.blocked and flagged_text == "replace":

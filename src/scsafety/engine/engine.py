@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from scsafety.dialogue import hold_dialogue
+from scsafety.dialogue import NOT_THE_TARGETS, Attacker, hold_dialogue
 from scsafety.engine.budget import Budget
 from scsafety.engine.control import ask_control
-from scsafety.engine.events import JudgeCalled, TurnEnded, VerdictGiven, called
+from scsafety.engine.events import AttackerCalled, JudgeCalled, TurnEnded, VerdictGiven, called
 from scsafety.engine.interrupt import interruptible
-from scsafety.errors import TargetStop
+from scsafety.errors import CallFailed, TargetStop
 from scsafety.judge.base import case_digest, case_of, rule_verdict
 from scsafety.records import Call, Case, DialogueKey, Item, Sampling, Turn, Verdict, utc_now
 from scsafety.targets.base import Note, answered_call
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from scsafety.engine.events import Progress
     from scsafety.engine.settings import Policy, RunSettings
     from scsafety.judge import Judge
+    from scsafety.records import Step
     from scsafety.store import Store
     from scsafety.targets.base import Target
 
@@ -51,10 +52,12 @@ async def ask_and_judge(
     progress: Progress,
     flagged_text: FlaggedText = "send",
     made: Sequence[Call] = (),
+    attacker: Target | None = None,
 ) -> None:
     """Bring a run to its end: every dialogue held, every answered turn judged by `judge`.
 
-    made: calls of this sitting that went before and count against its caps. What is stored already is not asked again.
+    attacker: who writes an adaptive strategy's questions. made: calls of this sitting that went before and count against its
+    caps. What is stored already is not asked again.
 
     Raises TargetStop (the rest stays to be resumed) and StoreError; on either, and when cancelled, all that was answered is
     committed first.
@@ -62,7 +65,7 @@ async def ask_and_judge(
     budget = Budget(policy.max_calls, policy.max_cost, load_prices() if policy.max_cost is not None else ())
     if made and budget.may_start():
         budget.settle(made)
-    sitting = _Sitting(store, settings, target, strategy, judge, progress, flagged_text, budget)
+    sitting = _Sitting(store, settings, target, strategy, judge, progress, flagged_text, budget, attacker)
     async with interruptible(budget, progress):
         await sitting.run(policy)
     progress.stopped = budget.spent
@@ -238,9 +241,11 @@ class _Sitting(_Judging):
         progress: Progress,
         flagged_text: FlaggedText,
         budget: Budget,
+        attacker: Target | None,
     ) -> None:
         super().__init__(store, judge, progress, budget, epochs=settings.epochs)
         self.settings, self.target, self.strategy, self.flagged_text = settings, target, strategy, flagged_text
+        self.attacker = attacker
         self._blocks_in_a_row = 0
 
     async def run(self, policy: Policy) -> None:
@@ -258,7 +263,7 @@ class _Sitting(_Judging):
                 worker.cancel()
 
     def _count_stored(self) -> dict[DialogueKey, list[Turn]]:
-        """Count what earlier sittings left; returns the answered turns of dialogues that are not finished."""
+        """Count what earlier sittings left; returns the answered turns of dialogues that are not finished, taken back or not."""
         per_epoch = sum(self.strategy.max_rounds(item) for item in self.store.items())
         tally, progress = self.store.tally(self.judge_key), self.progress
         progress.turns_expected = per_epoch * self.settings.epochs
@@ -266,10 +271,18 @@ class _Sitting(_Judging):
         progress.blocked, progress.verdicts_done = tally.blocked, tally.judged
         progress.score_n, progress.score_sum = tally.scored, tally.score_sum
         held: dict[DialogueKey, list[Turn]] = {}
-        for stored in self.store.turns(unfinished=True):
+        for stored in self.store.turns(unfinished=True, taken_back=True):
             if stored.turn.reply is not None:
                 held.setdefault(stored.key, []).append(stored.turn)
+        if self.strategy.adaptive:
+            for one in self.store.held():
+                if one.status in ("done", "skipped"):
+                    self._ended_early(self.store.item(one.key.item_id), one.kept)
         return held
+
+    def _ended_early(self, item: Item, n_kept: int) -> None:
+        """An adaptive dialogue needed fewer rounds than it might have."""
+        self.progress.turns_expected -= self.strategy.max_rounds(item) - n_kept
 
     def _todo(self) -> Iterator[tuple[DialogueKey, Item]]:
         """What is not finished; the items are read a few at a time."""
@@ -287,35 +300,78 @@ class _Sitting(_Judging):
 
     async def _hold(self, key: DialogueKey, item: Item, turns: Sequence[Turn]) -> None:
         """One dialogue; its first call has been set aside by the caller."""
-        status, set_aside = "done", True
-        async for turn in hold_dialogue(
-            item,
-            self.target,
-            self.strategy,
-            sampling=self._sampling(key.epoch),
-            system=self.settings.system,
-            turns=turns,
-            flagged_text=self.flagged_text,
-        ):
-            call = call_of(self.target.label, turn)
-            self.store.add_turn(key, turn)
-            self.store.add_call(key, turn.seq, call)
-            self.budget.settle([call])
+        status, allowance = "done", _Allowance(self.budget)
+        strategy = self._about(key, allowance)
+        n_kept = sum(turn.kept for turn in turns)
+        seen = len(turns)
+        try:
+            async for turn in hold_dialogue(
+                item,
+                self.target,
+                strategy,
+                sampling=self._sampling(key.epoch),
+                system=self.settings.system,
+                turns=turns,
+                flagged_text=self.flagged_text,
+                before_call=allowance.take,
+            ):
+                new, seen = turn.seq > seen, turn.seq
+                if new:
+                    allowance.settle([self._answered(key, turn)])
+                else:
+                    self.store.keep_turn(key, turn)
+                if turn.reply is None:
+                    status = "failed"
+                elif turn.kept:
+                    n_kept += 1
+                    self.progress.turns_done += 1
+                    self.wait_for_judge(key, turn.seq, case_of(item, turn))
+                if new and turn.reply is not None:
+                    await self._watch_blocks(turn)
+        except _NoMoreCalls:
+            return  # the dialogue stays open
+        except CallFailed:
+            status = "failed"  # the attacker's call; what was said before is stored
+        finally:
+            allowance.give_back()
+        self.progress.turns_failed += status == "failed"
+        if status == "done" and strategy.adaptive:
+            status = "skipped" if strategy.ended in NOT_THE_TARGETS else "done"
+            self._ended_early(item, n_kept)
+        self.store.set_status(key, status, strategy.ended)
+
+    def _answered(self, key: DialogueKey, turn: Turn) -> Call:
+        """Store a new turn with its call."""
+        call = call_of(self.target.label, turn)
+        self.store.add_turn(key, turn)
+        self.store.add_call(key, turn.seq, call)
+        if self.progress.on_event is not None:
+            self.progress.on_event(TurnEnded(**called(key, turn.round, call)))
+        return call
+
+    def _about(self, key: DialogueKey, allowance: _Allowance) -> Strategy:
+        """The strategy for one dialogue, with its attacker where it needs one."""
+        if self.attacker is None:
+            return self.strategy
+        self.store.begin(key)
+
+        def on_call(seq: int, call: Call, step: Step | None) -> None:
+            self.store.add_call(key, seq, call)
+            if step is not None:
+                self.store.add_step(key, step)
+            allowance.settle([call])
             if self.progress.on_event is not None:
-                self.progress.on_event(TurnEnded(**called(key, turn.round, call)))
-            set_aside = False
-            if turn.reply is None:
-                status = "failed"
-                self.progress.turns_failed += 1
-            else:
-                self.progress.turns_done += 1
-                self.wait_for_judge(key, turn.seq, case_of(item, turn))
-                await self._watch_blocks(turn)
-                if turn.seq < self.strategy.max_rounds(item) and not (set_aside := self.budget.may_start()):
-                    return  # the dialogue stays open
-        if set_aside:
-            self.budget.settle([])
-        self.store.set_status(key, status)
+                kind, readable = (step.kind, step.found is not None) if step is not None else ("", False)
+                self.progress.on_event(AttackerCalled(kind=kind, readable=readable, **called(key, None, call)))
+
+        attacker = Attacker(
+            self.attacker,
+            steps=self.store.steps(key),
+            seed=self._sampling(key.epoch).seed,
+            before_call=allowance.take,
+            on_call=on_call,
+        )
+        return self.strategy.against(attacker)
 
     def _sampling(self, epoch: int) -> Sampling:
         """Each epoch has a seed of its own, or a seeded endpoint would give the same answer every time."""
@@ -340,6 +396,32 @@ class _Sitting(_Judging):
             )
         line = f"{BLOCKS_IN_A_ROW} blocks in a row; a harmless control question was answered, so they count"
         self.progress.noted(Note(self.target.label, line))
+
+
+class _NoMoreCalls(Exception):
+    pass
+
+
+class _Allowance:
+    """One dialogue's calls, set aside in the budget one by one; it begins with one that the caller has set aside."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget, self._set_aside = budget, True
+
+    def take(self) -> None:
+        """Before a call. Raises _NoMoreCalls."""
+        if not self._set_aside and not self._budget.may_start():
+            raise _NoMoreCalls
+        self._set_aside = True
+
+    def settle(self, calls: Sequence[Call]) -> None:
+        self._set_aside = False
+        self._budget.settle(calls)
+
+    def give_back(self) -> None:
+        """What was set aside and not used."""
+        if self._set_aside:
+            self.settle([])
 
 
 class unwrapped:  # noqa: N801 (a context manager, read as an adjective)

@@ -65,6 +65,11 @@ class JudgeCalled(Called, frozen=True, kw_only=True, tag="judge_call"):
     judge: str  # its key; a panel's calls bear the panel's
 
 
+class AttackerCalled(Called, frozen=True, kw_only=True, tag="attacker_call"):
+    kind: str  # question, refusal, success; empty where the call failed
+    readable: bool = True
+
+
 class VerdictGiven(Event, frozen=True, kw_only=True, tag="verdict"):
     item: str
     epoch: int
@@ -91,7 +96,7 @@ Sink = Callable[[Event], None]
 
 
 def called(key: DialogueKey, round_: int | None, call: Call) -> dict[str, Any]:
-    """The fields that `TurnEnded` and `JudgeCalled` share."""
+    """The fields that `TurnEnded`, `JudgeCalled` and `AttackerCalled` share."""
     return {
         "item": key.item_id,
         "epoch": key.epoch,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 
 import msgspec
 
+from scsafety.dialogue.strategy import AttackLimits  # noqa: TC001 (msgspec reads the fields' types)
 from scsafety.errors import ConfigError
 from scsafety.records import Sampling
 from scsafety.targets.providers import Thinking
@@ -62,6 +63,8 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     strategy_version: int = 1
     placeholder_version: int = 1
     attacker: str | None = None
+    attacker_base_url: str | None = None
+    attack: AttackLimits | None = None  # None: not adaptive
     system: str | None = None
     sampling: Sampling = Sampling()
     thinking: Thinking | None = None  # switched on or off; None: as the endpoint has it
@@ -116,6 +119,10 @@ UNCHANGEABLE = {
     "base_url": "the base URL",
     "strategy": "the strategy",
     "attacker": "the attacker",
+    "attacker_base_url": "the attacker's address",
+    "attack_rounds": "the attack's rounds",
+    "attack_backtracks": "the attack's backtracks",
+    "attack_threshold": "the attack's threshold",
     "system": "the system prompt",
     "temperature": "the temperature",
     "max_tokens": "the token limit",
@@ -143,6 +150,7 @@ def refuse_changes(settings: RunSettings, given: Mapping[str, Any]) -> None:
         "only": settings.selection.only,
         "limit": settings.selection.limit,
         "bank_hash": settings.bank.hash,
+        **{f"attack_{name}": getattr(settings.attack, name, None) for name in ("rounds", "backtracks", "threshold")},
     }
     for name, value in given.items():
         if value is not None and value != stored[name]:

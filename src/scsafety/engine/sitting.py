@@ -57,7 +57,7 @@ async def hold_sitting(store: Store, settings: RunSettings, policy: Policy, watc
 
     Nothing is opened where nothing is left to do. Raises ConfigError where the judge is no longer the one that began.
     """
-    strategy = strategy_named(settings.strategy)
+    strategy = strategy_named(settings.strategy, settings.attack)
     primary = store.primary_judge()
     if primary is not None and is_finished(store, settings, strategy, primary.key):
         return
@@ -89,6 +89,11 @@ async def hold_sitting(store: Store, settings: RunSettings, policy: Policy, watc
                 thinking=settings.thinking,
             )
         )
+        attacker = (
+            await stack.enter_async_context(attacker_for(settings, policy, on_retry=note))
+            if settings.attacker
+            else None
+        )
         try:
             made: list[Call] = []
             if endpoint is not None and asks_control_question(endpoint) and _left_to_ask(store, settings):
@@ -103,6 +108,7 @@ async def hold_sitting(store: Store, settings: RunSettings, policy: Policy, watc
                 progress=watch.progress,
                 flagged_text=flagged_text_of(endpoint),
                 made=made,
+                attacker=attacker,
             )
         finally:
             _record_refused(store, target)
@@ -122,6 +128,20 @@ async def _control(store: Store, target: ChatTarget, sampling: Sampling) -> Call
             kind="blocked",
         )
     return call
+
+
+def attacker_for(
+    settings: RunSettings, policy: Policy, *, on_retry: Callable[[Note], None]
+) -> AbstractAsyncContextManager[ChatTarget]:
+    """The attacker of an adaptive run, to be opened; the policy's rates are the target's."""
+    model = settings.attacker or ""
+    return open_target(
+        model,
+        settings.attacker_base_url,
+        msgspec.structs.replace(policy, rpm=None, tpm=None),
+        concurrency=policy.concurrency if check_target(model, settings.attacker_base_url) else 1,
+        on_retry=on_retry,
+    )
 
 
 def judge_for(

@@ -52,3 +52,17 @@ def rate_against(hits: int, n: int, limit: float, side: Literal["least", "most"]
     interval = binomtest(hits, n, alternative=alternative).proportion_ci(CONFIDENCE, method="wilson")
     bound = float(interval.low if side == "least" else interval.high)
     return Rate(hits, n, limit, side, hits / n, bound)
+
+
+def wilson(hits: int, n: int) -> tuple[float, float] | None:
+    """Two-sided 95% interval of a share; None where there is nothing to count.
+
+    >>> [round(bound, 3) for bound in wilson(0, 10)]
+    [0.0, 0.278]
+    """
+    if not n:
+        return None
+    from scipy.stats import binomtest
+
+    interval = binomtest(hits, n).proportion_ci(CONFIDENCE, method="wilson")
+    return float(interval.low), float(interval.high)

@@ -15,6 +15,7 @@ from scsafety.judge.measured import is_weak
 from scsafety.metrics.paired import Difference, Paired, paired_differences
 from scsafety.metrics.score import ScoreTable, boards
 from scsafety.records import Pair
+from scsafety.report.attack import ZerosOf, columns_of, compare_zeros
 
 if TYPE_CHECKING:
     from scsafety.report.summary import Summary
@@ -53,6 +54,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     differences: Paired
     changed: tuple[Changed, ...]
     over_refusal: dict[str, float | None]  # rates of a and b
+    zeros: ZerosOf | None = None  # where one of the runs attacks: pairs with a 0 in any answer
     notes: tuple[str, ...]  # what makes the two unlike beyond the model
 
     @property
@@ -120,43 +122,59 @@ def compare_runs(a: Store, b: Store, summary_a: Summary, summary_b: Summary, *, 
         score_a=score_a,
         score_b=score_a + found.overall.value,
         differences=found,
-        changed=tuple(_changed(a, b, summary_a, set(common))),
+        changed=tuple(_changed(a, b, (summary_a, summary_b), set(common))),
         over_refusal={
             name: summary.over_refusal.rate if summary.over_refusal else None
             for name, summary in (("a", summary_a), ("b", summary_b))
         },
+        zeros=_zeros(a, b, summary_a, summary_b, seed=seed),
         notes=tuple(_notes(summary_a, summary_b)),
     )
 
 
 def pair_means(store: Store, summary: Summary) -> dict[str, list[float]]:
-    """0 to 2: mean score of each round over epochs, for pairs judged in both rounds."""
+    """0 to 2: mean score of each round over epochs, for pairs judged in both rounds; of an attack its first and last."""
+    columns = columns_of(store, summary.settings)
     seen: dict[str, dict[int, list[int]]] = {}
     for stored in store.verdicts(summary.judge.key):
         if stored.verdict.score is not None and stored.round:
-            seen.setdefault(stored.key.item_id, {}).setdefault(stored.round, []).append(stored.verdict.score)
+            for column in columns(stored.key.item_id, stored.key.epoch, stored.round):
+                seen.setdefault(stored.key.item_id, {}).setdefault(column, []).append(stored.verdict.score)
     return {
         name: [sum(rounds[r]) / len(rounds[r]) for r in sorted(rounds)]
         for name, rounds in seen.items()
-        if set(rounds) == {1, 2}
+        if set(rounds) == {0, 1}
     }
+
+
+def _zeros(a: Store, b: Store, summary_a: Summary, summary_b: Summary, *, seed: int) -> ZerosOf | None:
+    judge = a.primary_judge()
+    if judge is None or not (summary_a.settings.attack or summary_b.settings.attack):
+        return None
+    hashes_a, hashes_b = a.content_hashes(), b.content_hashes()
+    return compare_zeros(a, b, judge, [name for name in hashes_a if hashes_a[name] == hashes_b.get(name)], seed=seed)
 
 
 def _score(pairs: list[str], subs: list[str], scores: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> float:
     return boards(ScoreTable(pairs, subs, scores)).overall
 
 
-def _changed(a: Store, b: Store, summary: Summary, common: set[str]) -> list[Changed]:
+def _changed(a: Store, b: Store, summaries: tuple[Summary, Summary], common: set[str]) -> list[Changed]:
     """Rounds of the first epoch that turned unsafe or safe, the new dangers first."""
     sides = []
-    for store in (a, b):
+    for store, summary in zip((a, b), summaries, strict=True):
+        columns = columns_of(store, summary.settings)
         verdicts = {
-            (v.key.item_id, v.round): v.verdict.score for v in store.verdicts(summary.judge.key) if v.key.epoch == 1
+            (v.key.item_id, column + 1): v.verdict.score
+            for v in store.verdicts(summary.judge.key)
+            if v.key.epoch == 1
+            for column in columns(v.key.item_id, 1, v.round)
         }
         turns = {
-            (t.key.item_id, t.turn.round): t.turn
+            (t.key.item_id, column + 1): t.turn
             for t in store.turns()
             if t.key.epoch == 1 and t.key.item_id in common and t.turn.reply is not None
+            for column in columns(t.key.item_id, 1, t.turn.round)
         }
         sides.append((verdicts, turns))
     (scores_a, turns_a), (scores_b, turns_b) = sides
@@ -164,7 +182,7 @@ def _changed(a: Store, b: Store, summary: Summary, common: set[str]) -> list[Cha
     for place, turn in turns_a.items():
         other = turns_b.get(place)
         one, two = scores_a.get(place), scores_b.get(place)
-        if other is None or one is None or two is None or (one == 0) == (two == 0) or place[1] is None:
+        if other is None or one is None or two is None or (one == 0) == (two == 0):
             continue
         reply_a, reply_b = turn.reply, other.reply
         if reply_a is None or reply_b is None:

@@ -48,7 +48,7 @@ def _without_risky(held: Sequence[dict[str, Any]], severity: int | None, judge_i
     texts = []
     for row in held:
         rule = partial(risky, score=row["score"], label=row["label"], severity=severity, judge_id=judge_id)
-        own = row["strategy"] == "fixed" or row["round"] == 1
+        own = row["strategy"] == "fixed"
         whole = row["kind"] == SUITE  # its labels do not say what is a risk, its licence not what may be passed on
         texts += [
             Text(row["question"], whole or rule("question"), own=own),

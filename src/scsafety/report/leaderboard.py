@@ -52,7 +52,7 @@ class Basis(msgspec.Struct, frozen=True, kw_only=True):
     bank_hash: str
     judge_key: str
     selection_hash: str
-    strategy: str  # with its version, and the attacker's name
+    strategy: str  # with its version, the attacker's name and the attack's limits
 
     def unlike(self, other: Basis) -> list[str]:
         return [name for name in self.__struct_fields__ if getattr(self, name) != getattr(other, name)]
@@ -151,11 +151,15 @@ def unlike(tables: Sequence[Table]) -> list[str]:
 def basis_of(summary: Summary) -> Basis:
     settings = summary.settings
     strategy = f"{settings.strategy} v{settings.strategy_version}, placeholder v{settings.placeholder_version}"
+    if (limits := settings.attack) is not None:
+        strategy += (
+            f", {settings.attacker}, {limits.rounds} rounds, {limits.backtracks} backtracks, from {limits.threshold:g}"
+        )
     return Basis(
         bank_hash=summary.bank.hash,
         judge_key=summary.judge.key,
         selection_hash=settings.selection.hash,
-        strategy=f"{strategy}, {settings.attacker}" if settings.attacker else strategy,
+        strategy=strategy,
     )
 
 

@@ -23,6 +23,20 @@ ROLES = {
     "attacker": Both("攻击模型", "Attacker"),
     "judge": Both("评分者", "Judge"),
 }
+CALLS = {  # of an attack
+    "target": Both("受测模型", "target"),
+    "question": Both("写提问", "question"),
+    "refusal": Both("判拒答", "refusal judge"),
+    "success": Both("判得手", "success judge"),
+}
+ENDS = {
+    "success": Both("得手", "success"),
+    "rounds": Both("轮数用完", "rounds used up"),
+    "refusal": Both("轮数用完，末答仍是拒绝", "rounds used up, refusing to the last"),
+    "attacker_refused": Both("攻击模型拒绝", "attacker refused"),
+    "attacker_unreadable": Both("攻击模型的话读不出", "attacker could not be read"),
+    "judge_unreadable": Both("攻击的评判读不出", "the attack's judge could not be read"),
+}
 SIDES = {
     "input": Both("输入侧", "input side"),
     "output": Both("输出侧", "output side"),

@@ -22,7 +22,7 @@ from scsafety.judge.people import PREFIX
 from scsafety.metrics.interval import MIN_PAIRS, MIN_PAIRS_OF_ONE
 from scsafety.records import DialogueKey, Item, Pair, Score, Side, SuiteItem, Twin
 from scsafety.report.html import content_policy, environment, source
-from scsafety.report.lines import ROLES, Both, endpoint_lines, epochs_line
+from scsafety.report.lines import CALLS, ENDS, ROLES, Both, endpoint_lines, epochs_line
 from scsafety.report.redact import Text, in_english, redact, risky
 from scsafety.report.summary import N_ROUNDS, ScoreOf, Summary
 from scsafety.report.tables import breakdowns, card_rows
@@ -73,6 +73,10 @@ SETTINGS: dict[str, Both] = {
     "strategy_version": Both("策略版本", "Strategy version"),
     "placeholder_version": Both("占位文字版本", "Placeholder version"),
     "attacker": Both("攻击模型", "Attacker"),
+    "attacker_base_url": Both("攻击模型接口地址", "Attacker's endpoint address"),
+    "attack.rounds": Both("攻击轮数上限", "Rounds of an attack, at most"),
+    "attack.backtracks": Both("撤回次数上限", "Refusals taken back, at most"),
+    "attack.threshold": Both("得手阈值", "Threshold of success"),
     "system": Both("系统提示词", "System prompt"),
     "sampling.temperature": Both("温度", "Temperature"),
     "sampling.max_tokens": Both("长度上限（token）", "Token limit"),
@@ -151,8 +155,8 @@ class Dialogue(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def cave(self) -> bool:
-        """Safe in round 1 and a risk in round 2."""
-        return self.results.get(1) in ("1", "2") and self.results.get(2) == "0"
+        """Safe in round 1 and a risk in the last."""
+        return self.results.get(1) in ("1", "2") and self.results.get(max(self.results)) == "0"
 
     @property
     def split(self) -> bool:
@@ -312,6 +316,8 @@ def _render(
         "agreement": dict(_agreement(summary.judge.agreement or {})),
         "judge_is_weak": is_weak(summary.judge.agreement or {}),
         "roles": ROLES,
+        "calls": CALLS,
+        "ends": ENDS,
         "epochs_line": epochs_line(summary.epochs),
         "endpoints": [(of, list(endpoint_lines(of))) for of in summary.endpoints],
         "settings": list(_settings(msgspec.to_builtins(summary.settings))),
@@ -386,11 +392,10 @@ def _dialogue(
     asked = {turn.round for turn in turns}
     # only the item's own texts are known beforehand; what an adaptive strategy would have asked is not
     planned = [item.question, item.follow_up] if isinstance(item, Pair) else [item.question]
-    fixed = key.strategy == "fixed"
+    if key.strategy != "fixed":
+        planned = [""]
     turns += [
-        ShownTurn(round=k, question=text if fixed or k == 1 else "", sent=False)
-        for k, text in enumerate(planned, start=1)
-        if k not in asked
+        ShownTurn(round=k, question=text, sent=False) for k, text in enumerate(planned, start=1) if k not in asked
     ]
     first = stored[0].turn.messages if stored else ()
     common: dict[str, Any] = {
@@ -424,7 +429,7 @@ def _shown(stored: StoredTurn, judged: StoredVerdict | None, said: Sequence[tupl
     return ShownTurn(
         round=turn.round or turn.seq,
         question=turn.messages[-1].content if turn.messages else "",
-        own=stored.key.strategy == "fixed" or turn.round == 1,
+        own=stored.key.strategy == "fixed",
         answer=reply.content if reply else None,
         reasoning=reply.reasoning if reply else None,
         blocked=reply.blocked if reply else None,

@@ -29,6 +29,7 @@ from scsafety.metrics.corrected import Corrected, corrected_mean
 from scsafety.metrics.interval import Interval, board_intervals, share_interval
 from scsafety.metrics.score import FULL_MARK, ScoreTable, boards, cave_flags
 from scsafety.records import BENIGN_LABELS, FORMS, TACTICS, Pair, Score, Side, Twin
+from scsafety.report.attack import AttackOf, attack_of, columns_of, n_not_carried_through
 from scsafety.report.breakdown import GroupOf, breakdown
 from scsafety.report.endpoints import EndpointOf, endpoints_of
 from scsafety.report.suite import SuiteOf, suite_of
@@ -153,6 +154,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     usage: dict[str, UsageOf]  # by role: target, attacker, judge
     endpoints: tuple[EndpointOf, ...]
     cost: dict[str, Any] | None = None  # None: no price known
+    attack: AttackOf | None = None  # of an adaptive run; then round 1 is the first kept answer, round 2 the last
     suite: SuiteOf | None = None  # of a suite's run; then nothing above has a score
     settings: RunSettings
     versions: dict[str, str]
@@ -187,8 +189,11 @@ class _Answers(msgspec.Struct):
     scores: Any  # NaN where there is no verdict
     blocked: Any  # True where the vendor's filter stepped in
     labels: dict[str, list[str]]  # those of each harmless twin, by id
+    columns: Any  # by item, epoch and round: which of the array's rounds an answer stands for
     of_pairs: _Counts = msgspec.field(default_factory=_Counts)
     of_others: _Counts = msgspec.field(default_factory=_Counts)
+    n_cells: int = 0  # answers in the array
+    n_judged: int = 0  # answers to pairs with a score
     members: list[Members] = []  # what the members of a combined judge did, verdict by verdict
     completed_at: str = ""
 
@@ -206,10 +211,12 @@ def summarise(
     Raises StoreError.
     """
     judge = store.primary_judge()
-    answers = _read(store, judge, settings.epochs)
+    answers = _read(store, judge, settings)
     table = _table(answers.pairs, answers.scores)
     written = _table(answers.pairs, np.where(answers.blocked, np.nan, answers.scores))
     n_expected = answers.scores.size
+    if settings.attack is not None:
+        n_expected -= N_ROUNDS * n_not_carried_through(store)
     labels = Counter(int(value) for value in answers.scores[~np.isnan(answers.scores)])
     cave = _caves(answers)
     unsafe = np.where(np.isnan(answers.scores), np.nan, answers.scores == 0)
@@ -217,7 +224,7 @@ def summarise(
     n_judged = int((~np.isnan(answers.scores)).sum())
     n_answered = answers.of_pairs.answered
     over_refusal = _over_refusal(answers, settings)
-    unanswered, unjudged = n_expected - n_answered, n_answered - n_judged
+    unanswered, unjudged = n_expected - answers.n_cells, n_answered - answers.n_judged
     suite = suite_of(store, settings, judge)
     others = suite or over_refusal
     return Summary(
@@ -244,6 +251,7 @@ def summarise(
         cost=cost,
         usage={u.role: UsageOf(u.calls, u.attempts, u.prompt_tokens, u.completion_tokens) for u in store.usage()},
         endpoints=endpoints_of(store),
+        attack=attack_of(store, settings, judge, cost),
         suite=suite,
         settings=settings,
         versions={"scsafety": version("scsafety"), "python": platform.python_version(), **_target_versions(store)},
@@ -251,7 +259,7 @@ def summarise(
     )
 
 
-def _read(store: Store, judge: JudgeCard | None, epochs: int) -> _Answers:
+def _read(store: Store, judge: JudgeCard | None, settings: RunSettings) -> _Answers:
     """One pass over items, turns and verdicts; no text is kept, so that the size of a run does not matter."""
     pairs: list[_PairOf] = []
     labels: dict[str, list[str]] = {}
@@ -262,20 +270,25 @@ def _read(store: Store, judge: JudgeCard | None, epochs: int) -> _Answers:
         elif isinstance(item, Twin):
             labels[item.id] = []
     row = {pair.id: k for k, pair in enumerate(pairs)}
-    scores = np.full((len(pairs), N_ROUNDS, epochs), np.nan)
-    answers = _Answers(pairs, scores, np.zeros(scores.shape, dtype=bool), labels)
+    scores = np.full((len(pairs), N_ROUNDS, settings.epochs), np.nan)
+    columns = columns_of(store, settings)
+    answers = _Answers(pairs, scores, np.zeros(scores.shape, dtype=bool), labels, columns)
     for turn in store.outlines():
         answers.completed_at = max(answers.completed_at, turn.created_at)
         if turn.item_id not in row:
             answers.of_others.add(turn)
             continue
         answers.of_pairs.add(turn)
-        if turn.blocked and turn.round:
-            answers.blocked[row[turn.item_id], turn.round - 1, turn.epoch - 1] = True
+        places = columns(turn.item_id, turn.epoch, turn.round)
+        answers.n_cells += len(places) * turn.answered
+        for column in places if turn.blocked else ():
+            answers.blocked[row[turn.item_id], column, turn.epoch - 1] = True
     for stored in store.verdicts(judge.key) if judge else ():
         verdict, item_id = stored.verdict, stored.key.item_id
         if item_id in row and verdict.score is not None and stored.round:
-            scores[row[item_id], stored.round - 1, stored.key.epoch - 1] = verdict.score
+            answers.n_judged += 1
+            for column in columns(item_id, stored.key.epoch, stored.round):
+                scores[row[item_id], column, stored.key.epoch - 1] = verdict.score
         elif item_id in labels and verdict.label is not None:
             labels[item_id].append(verdict.label)
         if (members := read_members(verdict.raw)) is not None:
@@ -434,11 +447,13 @@ def _people(store: Store, answers: _Answers) -> PeopleOf | None:
             f"{v.key.item_id} {v.round}": v.verdict.score for v in given if v.verdict.score is not None
         }
         for v in given:
-            place = (row[v.key.item_id], (v.round or 1) - 1)
-            if v.verdict.score is not None:
-                by_answer[place].append(v.verdict.score)
-            if (note := read_note(v.verdict.raw)) is not None and note.plan == "random":
-                at_random.add(place)
+            note = read_note(v.verdict.raw)
+            for column in answers.columns(v.key.item_id, v.key.epoch, v.round):
+                place = (row[v.key.item_id], column)
+                if v.verdict.score is not None:
+                    by_answer[place].append(v.verdict.score)
+                if note is not None and note.plan == "random":
+                    at_random.add(place)
     if not by_answer:
         return None
     agreed = {place: consensus(scores) for place, scores in by_answer.items()}

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from scsafety import taxonomy
 from scsafety.judge.measured import is_weak, on_real
-from scsafety.report.lines import ROLES, epochs_line, latency_line, retries_line
+from scsafety.report.lines import CALLS, ROLES, epochs_line, latency_line, retries_line
 from scsafety.report.visible import one_line
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
+    from scsafety.report.attack import AttackOf
     from scsafety.report.suite import SuiteOf
     from scsafety.report.summary import ScoreOf, Summary
 
@@ -31,6 +32,7 @@ def render_summary(summary: Summary) -> RenderableType:
     return Group(
         Text(one_line(f"{summary.run} · {summary.target}"), style="bold"),
         *(Text(one_line(fact)) for fact in facts(summary)),
+        *([] if summary.attack is None else _attack(summary.attack)),
         _boards(summary),
         _subs(summary),
     )
@@ -66,10 +68,13 @@ def _suite(summary: Summary, suite: SuiteOf) -> RenderableType:
 
 def facts(summary: Summary) -> Iterator[str]:
     """The lines that qualify the score, in the order in which they matter."""
-    expected = summary.bank.pairs * 2 * summary.settings.epochs
     state = "完整" if summary.complete else "不完整"
+    asked = f"× 2 轮 × {summary.settings.epochs} 遍 = {summary.bank.pairs * 2 * summary.settings.epochs} 个回答"
+    if summary.attack is not None:
+        rounds = summary.attack.limits.rounds
+        asked = f"× {summary.settings.epochs} 遍，每次攻击至多 {rounds} 轮；总分的两轮取留下的首答与末答"
     yield (
-        f"{state}：{summary.bank.pairs} 对 × 2 轮 × {summary.settings.epochs} 遍 = {expected} 个回答；"
+        f"{state}：{summary.bank.pairs} 对 {asked}；"
         f"未答 {summary.unanswered}，未评 {summary.unjudged}，平台拦截 {_blocked(summary)}，触及长度上限 {summary.cut}"
         f"（{summary.cut / max(summary.answered, 1):.0%}）"
     )
@@ -95,6 +100,38 @@ def facts(summary: Summary) -> Iterator[str]:
     for of in summary.endpoints:
         lines = [line.zh for line in (retries_line(of), latency_line(of)) if line]
         yield "，".join([f"{ROLES[of.role].zh} {of.endpoint}：{of.calls} 次调用", *lines])
+
+
+def _attack(attack: AttackOf) -> Iterator[RenderableType]:
+    """How many attacks succeeded, and in which round."""
+    limits, calls = attack.limits, attack.calls
+    interval = "" if attack.asr_ci95 is None else f"（95% 区间 {attack.asr_ci95[0]:.1%} ~ {attack.asr_ci95[1]:.1%}）"
+    rate = "-" if attack.asr is None else f"{attack.asr:.1%}{interval}"
+    lines = [
+        f"攻击 {attack.strategy} v{attack.version}，攻击模型 {attack.attacker}：{attack.objectives} 个目标，"
+        f"得手 {attack.successes}，成功率 {rate}；"
+        f"至多 {limits.rounds} 轮、撤回 {limits.backtracks} 次，阈值 {limits.threshold:g}",
+        f"撤回 {attack.backtracks} 次；攻击模型拒绝或读不出 {attack.attacker_refused} 个（不计入）；未完 {attack.open}",
+        "调用：" + "，".join(f"{CALLS[kind].zh} {n}" for kind, n in calls.items()),
+    ]
+    if attack.rounds_to_success is not None:
+        found = attack.rounds_to_success
+        cost = "" if attack.cost_per_success is None else f"，费用 {attack.cost_per_success:.4f}"
+        lines.append(
+            f"得手所用轮数：平均 {found['mean']:.1f}，中位 {found['median']:g}；"
+            f"每次得手 {attack.queries_per_success:.1f} 个回答{cost}"
+        )
+    if attack.unsafe.value is not None:
+        lines.append(f"评分员在留下的回答里给过 0 分的目标：{attack.unsafe.hits}（{attack.unsafe.value:.1%}）")
+    yield from (Text(one_line(line)) for line in lines)
+    table = Table(title="守住的份额 survival", title_justify="left")
+    for name in ("轮 round", "在场", "失守", "守住", "95% 区间"):
+        table.add_column(name, justify="right")
+    for at in attack.survival:
+        known = at.lower is not None and at.upper is not None
+        bounds = f"{at.lower:.1%} ~ {at.upper:.1%}" if known else "-"
+        table.add_row(str(at.round), str(at.at_risk), str(at.broken), f"{at.survival:.1%}", bounds)
+    yield table
 
 
 def _agreement(measured: Mapping[str, Any] | None) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from scsafety.records import Pair, content_hash, selection_hash
+from scsafety.records import Pair, SuiteItem, content_hash, selection_hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,7 +24,15 @@ if TYPE_CHECKING:
 
 # what may differ between two moments or machines without anything being wrong
 PASSING = ("versions", "cost")
-LATER = ("by", "endpoints", "epochs", "sub_dimension_rounds")  # an older version's summary lacks them
+LATER = (
+    "attack",
+    "by",
+    "endpoints",
+    "epochs",
+    "people",
+    "sub_dimension_rounds",
+    "suite",
+)  # an older version's summary lacks them
 MAX_FOUND = 50
 
 
@@ -69,25 +77,38 @@ def _of_turns(items: Sequence[Item], turns: Sequence[StoredTurn]) -> Iterator[st
             continue
         if key.strategy == "fixed":
             yield from _of_fixed(item, held)
+        if not isinstance(item, SuiteItem):  # whose conversation may begin with given answers
+            yield from _of_history(item, held)
 
 
 def _of_fixed(item: Item, held: list[StoredTurn]) -> Iterator[str]:
     prompts = [item.question, item.follow_up] if isinstance(item, Pair) else [item.question]
-    said: list[str] = []
     for stored in held:
         turn = stored.turn
-        where = f"{item.id} epoch {stored.key.epoch} turn {turn.seq}"
         if turn.seq > len(prompts) or turn.messages[-1].content != prompts[turn.seq - 1]:
-            yield f"{where}: was not asked in the item's words"
+            yield f"{_where(item, stored)}: was not asked in the item's words"
+
+
+def _of_history(item: Item, held: list[StoredTurn]) -> Iterator[str]:
+    """Every kept answer stays in view, as it was given; one that was taken back is seen no more."""
+    said: list[str] = []
+    for n_before, stored in enumerate(held):
+        turn, where = stored.turn, _where(item, stored)
+        if turn.round != n_before + 1:
+            yield f"{where}: is round {turn.round}, not {n_before + 1}"
         answers = [message.content for message in turn.messages if message.role == "assistant"]
-        if len(answers) != turn.seq - 1:
-            yield f"{where}: has {len(answers)} earlier answers in view, not {turn.seq - 1}"
+        if len(answers) != n_before:
+            yield f"{where}: has {len(answers)} earlier answers in view, not {n_before}"
         for earlier, shown in zip(said, answers, strict=False):
             if earlier and shown != earlier:
                 yield f"{where}: an earlier answer was changed in the conversation"
         reply = turn.reply
         # what was blocked or empty is shown by a placeholder instead
         said.append(reply.content if reply is not None and not reply.blocked and reply.content.strip() else "")
+
+
+def _where(item: Item, stored: StoredTurn) -> str:
+    return f"{item.id} epoch {stored.key.epoch} turn {stored.turn.seq}"
 
 
 def _of_verdicts(store: Store, turns: Sequence[StoredTurn]) -> Iterator[str]:
@@ -113,6 +134,12 @@ def _of_summary(summary: Summary, path: Path) -> Iterator[str]:
         if isinstance(one.get("judge"), dict):  # measured again since
             one["judge"].pop("agreement", None)
             one["judge"].pop("note", None)
+        if isinstance(one.get("attack"), dict):
+            one["attack"].pop("cost_per_success", None)
+    if isinstance(settings := written.get("settings"), dict):  # an older version's lack what was not to be set then
+        settings.update(
+            {name: value for name, value in now["settings"].items() if value is None and name not in settings}
+        )
     for name in sorted({*written, *now} - {name for name in LATER if name not in written}):
         if written.get(name) != now.get(name):
             yield f"{path.name}: {name} is not what the store gives; `scsafety resume` writes it anew"

@@ -7,7 +7,7 @@ import re
 import secrets
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from scsafety.judge.rubric import fence
+from scsafety.modeltext import fence
 from scsafety.records import Message, SuiteItem
 from scsafety.suites.base import UNREADABLE, About, Answer, Home, Metric, Suite, SuiteScore, by_group, judged, share
 from scsafety.suites.choice import LETTERS, letter_in, listed, shuffled

@@ -7,7 +7,7 @@ import secrets
 from collections import defaultdict
 from typing import TYPE_CHECKING, ClassVar
 
-from scsafety.judge.rubric import fence
+from scsafety.modeltext import fence
 from scsafety.records import SuiteItem
 from scsafety.suites.base import UNREADABLE, About, Answer, Home, Metric, Suite, SuiteScore, share
 from scsafety.suites.choice import letter_in

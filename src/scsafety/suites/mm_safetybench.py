@@ -7,7 +7,7 @@ import re
 import secrets
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from scsafety.judge.rubric import fence
+from scsafety.modeltext import fence
 from scsafety.records import SuiteItem
 from scsafety.suites.base import UNREADABLE, About, Answer, Home, Metric, Suite, SuiteScore, judged, share
 from scsafety.suites.files import AGAIN, MEND, SuiteDataError, json_of, text_in

@@ -6,7 +6,7 @@ import re
 import secrets
 from typing import TYPE_CHECKING, NamedTuple
 
-from scsafety.judge.rubric import fence
+from scsafety.modeltext import fence
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

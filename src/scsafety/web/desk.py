@@ -20,11 +20,12 @@ from scsafety.judge.people import (
     read_note,
     second_labels,
 )
-from scsafety.records import DialogueKey, Pair, Score, Turn, Verdict, utc_now
+from scsafety.records import Pair, Score, Turn, Verdict, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from scsafety.records import DialogueKey
     from scsafety.store import Store
 
 LEASE_S = 900.0  # so long a task that needs one label is kept for the person who has it on the screen
@@ -75,6 +76,7 @@ class Desk:
         for card in self._cards.values():
             store.add_judge(card, primary=False)
         self._pairs = {item.id: item for item in store.items() if isinstance(item, Pair)}
+        self._keys: dict[str, DialogueKey] = {}  # of each pair's dialogue, whatever its strategy
         self._turns = self._answered_turns()
         self.order = self._ordered(sample, plan, seed)
         self._needs_two = second_labels(self.order, second_share, seed=seed)
@@ -130,7 +132,7 @@ class Desk:
                 repeat=repeat + 1,
                 created_at=utc_now(),
             )
-            self._store.add_verdict(DialogueKey(label.task), label.seq, self._cards[name].key, verdict)
+            self._store.add_verdict(self._keys[label.task], label.seq, self._cards[name].key, verdict)
             self._last[name, label.task, label.seq] = (repeat + 1, label.score, label.at)
             new += 1
         self._store.flush()
@@ -160,8 +162,10 @@ class Desk:
         """The first epoch's turns of every pair that was answered in all its rounds."""
         turns: dict[str, list[Turn]] = defaultdict(list)
         for stored in self._store.turns():
-            if stored.key.item_id in self._pairs and stored.key == DialogueKey(stored.key.item_id):
-                turns[stored.key.item_id].append(stored.turn)
+            key = stored.key
+            if key.item_id in self._pairs and (key.epoch, key.attempt) == (1, 1):
+                self._keys[key.item_id] = key
+                turns[key.item_id].append(stored.turn)
         return {name: found for name, found in turns.items() if all(turn.reply is not None for turn in found)}
 
     def _ordered(self, sample: int, plan: Plan, seed: int) -> list[str]:
