@@ -87,6 +87,6 @@ def test_an_unknown_strategy_is_refused_with_the_mend(name: str, said: str) -> N
 def test_a_suite_says_its_prompts_one_a_round() -> None:
     strategy = strategy_named("suite")
 
-    assert asyncio.run(strategy.next_message(OF_SUITE, [answered(1)])) == "再说一个词"
+    assert asyncio.run(strategy.next_message(OF_SUITE, [answered(1)])) == "二"
     with pytest.raises(TypeError, match="belongs to no suite"):
         strategy.max_rounds(PAIR)
