@@ -202,7 +202,7 @@ def test_a_link_of_the_model_page_sets_the_filters(browser: Browser, explorer: P
     page.wait_for_selector("html[data-ready]")
     assert page.locator("[data-control=cave]").is_checked()
     assert page.locator("#shown-count").inner_text() == "1"
-    page.get_by_role("link", name="排行榜").click()
+    page.get_by_role("link", name="榜单").click()
     page.get_by_role("link", name="local/qwen2.5-coder-0.5b").first.click()
     assert page.locator("h1").inner_text() == "local/qwen2.5-coder-0.5b"
     page.close()
