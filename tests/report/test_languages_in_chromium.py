@@ -31,7 +31,8 @@ PAGES = ("index.html", "reference.html", "whole/index.html", "part/index.html", 
 # What is read or announced in Chinese, but for what models, bank and vendors said and the name of the other language.
 CHINESE_SEEN = """() => {
   const said =
-    ".dialogue .text, .excerpt, .chart title, .published tbody th, .published .vendor, .model small, .chart .point, [data-lang-switch]";
+    ".dialogue .text, .excerpt, .chart title, .published tbody th, .published .vendor, .model small, .chart .point, " +
+    "[data-lang-switch]";
   const chinese = /[\\u3001-\\u303f\\u3400-\\u9fff\\uff01-\\uff5e]/;
   const found = [];
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
