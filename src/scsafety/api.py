@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from scsafety.report.leaderboard import Standing
     from scsafety.report.suite_comparison import SuiteComparison
     from scsafety.targets.models import PullProgress
+    from scsafety.targets.providers import Endpoint
 
 __all__ = [
     "Estimate", "Finding", "Plan", "Policy", "Run", "RunResult", "Terminated", "Watch", "build_site", "carry_out",
@@ -150,11 +151,7 @@ def plan(
     limits = _attack_limits(rounds=attack_rounds, backtracks=attack_backtracks, threshold=attack_threshold)
     if strategy == SuiteRounds.name:
         raise ConfigError(f"--strategy {strategy} is for suites: `scsafety suite run NAME`")
-    endpoint = check_target(model, base_url, environ)
-    switched = known_thinking(thinking)
-    thinking_body(model, endpoint, switched)
-    judge_base_url = judge_address(judge, judge_base_url, model, base_url)
-    check_judge(judge, judge_base_url, environ)
+    endpoint, who = _who(model, base_url, thinking, judge, judge_base_url, environ)
     chosen_strategy = strategy_named(strategy, limits)
     if chosen_strategy.adaptive:
         attacker_base_url = _check_attacker(strategy, attacker, attacker_base_url, model, base_url, environ)
@@ -166,9 +163,7 @@ def plan(
     loaded = load_bank(bank)
     items = select_items(loaded, only=only, limit=limit, quick=quick, benign=benign, seed=seed or 0)
     settings = RunSettings(
-        model=model,
-        base_url=endpoint.base_url if endpoint else None,
-        form_sha256=form_hash(endpoint),
+        **who,
         bank=BankRef(version=loaded.version, hash=loaded.hash, paths=tuple(str(path) for path in bank)),
         selection=Selection(only=tuple(only), limit=limit, quick=quick, benign=benign, hash=selection_hash(items)),
         strategy=strategy,
@@ -188,17 +183,43 @@ def plan(
             stop=stop,
             extra=extra,
         ),
-        thinking=switched,
         epochs=epochs,
         seed=seed or 0,
-        judge=judge,
-        judge_base_url=judge_base_url,
     )
+    return _as_plan(settings, items, name, model, out)
+
+
+def _who(
+    model: str,
+    base_url: str | None,
+    thinking: str | None,
+    judge: str,
+    judge_base_url: str | None,
+    environ: Mapping[str, str] | None,
+) -> tuple[Endpoint | None, dict[str, Any]]:
+    """The target's endpoint, and what a run's settings say of target and judge. Raises ConfigError."""
+    endpoint = check_target(model, base_url, environ)
+    switched = known_thinking(thinking)
+    thinking_body(model, endpoint, switched)
+    judge_base_url = judge_address(judge, judge_base_url, model, base_url)
+    check_judge(judge, judge_base_url, environ)
+    return endpoint, {
+        "model": model,
+        "base_url": endpoint.base_url if endpoint else None,
+        "form_sha256": form_hash(endpoint),
+        "thinking": switched,
+        "judge": judge,
+        "judge_base_url": judge_base_url,
+    }
+
+
+def _as_plan(settings: RunSettings, items: tuple[Item, ...], name: str | None, usual: str, out: str | Path) -> Plan:
+    """usual: what the run is called after where no name is given. Raises ConfigError."""
     try:
         msgspec.json.encode(settings)
     except UnicodeEncodeError as error:  # an argument that was no UTF-8
         raise ConfigError("an option (--system, --bank) holds bytes that are not UTF-8; give it in UTF-8") from error
-    folder = _new_folder(name, model, Path(out))
+    folder = _new_folder(name, usual, Path(out))
     return Plan(name=folder.name, folder=folder, settings=settings, items=items)
 
 
@@ -325,12 +346,8 @@ def plan_suite(
     """
     chosen = suite_named(suite)
     way = known_variant(chosen, variant)
-    endpoint = check_target(model, base_url, environ)
-    switched = known_thinking(thinking)
-    thinking_body(model, endpoint, switched)
     judge = check_suite_judge(chosen, way, judge)
-    judge_base_url = judge_address(judge, judge_base_url, model, base_url)
-    check_judge(judge, judge_base_url, environ)
+    endpoint, who = _who(model, base_url, thinking, judge, judge_base_url, environ)
     path = Path(data)
     items, left_out = choose(
         chosen.load(path, variant=way, seed=seed or 0),
@@ -340,9 +357,7 @@ def plan_suite(
         images=endpoint is not None and endpoint.takes_images,
     )
     settings = RunSettings(
-        model=model,
-        base_url=endpoint.base_url if endpoint else None,
-        form_sha256=form_hash(endpoint),
+        **who,
         bank=BankRef(version=None, hash=selection_hash(items), paths=(str(path),)),
         selection=Selection(only=tuple(only), limit=limit, hash=selection_hash(items)),
         strategy=SuiteRounds.name,
@@ -356,11 +371,8 @@ def plan_suite(
             seed=seed,
             extra=extra,
         ),
-        thinking=switched,
         epochs=epochs,
         seed=seed or 0,
-        judge=judge,
-        judge_base_url=judge_base_url,
         suite=SuiteRef(
             name=chosen.name,
             version=chosen.version,
@@ -370,8 +382,7 @@ def plan_suite(
             left_out=left_out,
         ),
     )
-    folder = _new_folder(name, f"{chosen.name}-{model}", Path(out))
-    return Plan(name=folder.name, folder=folder, settings=settings, items=items)
+    return _as_plan(settings, items, name, f"{chosen.name}-{model}", out)
 
 
 def run(model: str, *, policy: Policy | None = None, watch: Watch | None = None, **given: Any) -> RunResult:
@@ -456,9 +467,10 @@ def judge_run(
     with Store.open(folder / DB_NAME, write=True) as store:
         watch, policy = watch or Watch(), policy or Policy()
         fetch_models(judge=judge, on_pull=watch.on_pull)
-        with telling(store, settings_of(store), policy, watch, judge=judge):
+        settings = settings_of(store)
+        with telling(store, settings, policy, watch, judge=judge):
             drive(
-                judge_anew(store, settings_of(store), judge, judge_base_url, policy, watch, primary=primary),
+                judge_anew(store, settings, judge, judge_base_url, policy, watch, primary=primary),
                 store,
                 in_flight=policy.in_flight,
             )

@@ -416,16 +416,12 @@ class Store:
 
     def item(self, item_id: str) -> Item:
         """One of them. Raises KeyError."""
-        with _explained(self.path):  # items never wait for a flush
-            row = self._db.execute("SELECT kind, json FROM item WHERE item_id = ?", (item_id,)).fetchone()
-        if row is None:
-            raise KeyError(item_id)
-        return _item(*row)
+        return self.items_of([item_id])[item_id]
 
     def items_of(self, item_ids: Sequence[str]) -> dict[str, Item]:
         """Several by their ids, in one read. Raises KeyError."""
         marks = ", ".join("?" * len(item_ids))
-        with _explained(self.path):
+        with _explained(self.path):  # items never wait for a flush
             rows = self._db.execute(
                 f"SELECT item_id, kind, json FROM item WHERE item_id IN ({marks})", item_ids
             ).fetchall()

@@ -12,7 +12,7 @@ from scsafety.report.leaderboard import read_standing
 from scsafety.report.page import write_report
 from scsafety.report.site import write_site
 from scsafety.report.visible import one_line
-from tests.browser import NEEDS_CHROMIUM
+from tests.browser import NEEDS_CHROMIUM, watched
 from tests.report.build import Said, built_run, pair
 from tests.report.hostile import TEXTS
 
@@ -51,18 +51,9 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 def page(browser: Browser, site: Path) -> Iterator[Page]:
-    opened = browser.new_page()
-    complaints: list[str] = []
-    requests: list[str] = []
-    opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.on("request", lambda request: requests.append(request.url))
-    opened.goto(site.as_uri())
-    opened.locator("#rows tr").first.wait_for()
-    yield opened
-    opened.close()
-    assert complaints == []
-    assert [url for url in requests if not url.startswith(site.parent.as_uri())] == []
+    with watched(browser, site) as opened:
+        opened.locator("#rows tr").first.wait_for()
+        yield opened
 
 
 def shown(page: Page, row: str, column: int) -> str:

@@ -9,7 +9,7 @@ import pytest
 from scsafety.report.leaderboard import read_standing
 from scsafety.report.page import write_report
 from scsafety.report.site import write_site
-from tests.browser import NEEDS_CHROMIUM
+from tests.browser import NEEDS_CHROMIUM, watched
 from tests.report.build import Said, built_run, pair, twin
 
 if TYPE_CHECKING:
@@ -50,17 +50,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def page(browser: Browser, site: Path) -> Iterator[Page]:
-    opened = browser.new_page()
-    complaints: list[str] = []
-    requests: list[str] = []
-    opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.on("request", lambda request: requests.append(request.url))
-    opened.goto(site.as_uri())
-    yield opened
-    opened.close()
-    assert complaints == []
-    assert [url for url in requests if not url.startswith(site.parent.as_uri())] == []
+    with watched(browser, site) as opened:
+        yield opened
 
 
 def order(page: Page) -> list[str]:

@@ -132,12 +132,8 @@ def run(
     """
     from scsafety import api
 
-    wanted = model or [EMBEDDED]
+    wanted = wanted_models(model, name, base_url)
     judge = _repeated(judge, judge_epochs)
-    if name is not None and len(wanted) > 1:
-        raise ConfigError("--name names one run; leave it out when several models are given")
-    if base_url is not None and len({one.partition("/")[0] for one in wanted}) > 1:
-        raise ConfigError("--base-url is one address; run models of different providers one after the other")
     given: dict[str, Any] = {
         "judge": judge, "quick": quick, "limit": limit, "only": names(only), "bank": bank or [], "benign": benign,
         "strategy": strategy, "attacker": attacker, "attacker_base_url": attacker_base_url, "attack_rounds": attack_rounds,
@@ -147,26 +143,36 @@ def run(
         "stop": stop or (), "extra": fields(extra), "thinking": thinking, "epochs": epochs, "seed": seed,
         "out": out,
     }  # fmt: skip
-    plans = [api.plan(one, name=name, **given) for one in dict.fromkeys(wanted)]  # all are checked before any is asked
-    policies = [
-        policy_for(
-            planned.settings.model, concurrency, judge_concurrency, rpm=rpm, tpm=tpm, timeout_s=timeout,
-            patience_s=patience, max_calls=max_calls, max_cost=max_cost,
-        )
-        for planned in plans
-    ]  # fmt: skip
-    carry_out_plans(plans, policies, dry_run=dry_run, log_json=log_json, otel=otel)
+    plans = [api.plan(one, name=name, **given) for one in wanted]  # all are checked before any is asked
+    carry_out_plans(
+        plans,
+        lambda model: policy_for(
+            model, concurrency, judge_concurrency, rpm=rpm, tpm=tpm, timeout_s=timeout, patience_s=patience,
+            max_calls=max_calls, max_cost=max_cost,
+        ),
+        dry_run=dry_run, log_json=log_json, otel=otel,
+    )  # fmt: skip
+
+
+def wanted_models(model: Sequence[str] | None, name: str | None, base_url: str | None) -> list[str]:
+    """Each once, the embedded one where none is given. Raises ConfigError for what several cannot share."""
+    wanted = list(dict.fromkeys(model or [EMBEDDED]))
+    if name is not None and len(wanted) > 1:
+        raise ConfigError("--name names one run; leave it out when several models are given")
+    if base_url is not None and len({one.partition("/")[0] for one in wanted}) > 1:
+        raise ConfigError("--base-url is one address; run models of different providers one after the other")
+    return wanted
 
 
 def carry_out_plans(
     plans: Sequence[Plan],
-    policies: Sequence[Policy],
+    policy_of: Callable[[str], Policy],
     *,
     dry_run: bool,
     log_json: Path | None = None,
     otel: bool = False,
 ) -> None:
-    """One after the other, each watched; the exit code is the worst."""
+    """One after the other, each watched; the exit code is the worst. policy_of: by the target's name."""
     from scsafety import api
 
     if dry_run:
@@ -174,7 +180,8 @@ def carry_out_plans(
             _say_plan(planned)
         return
     worst = 0
-    for planned, policy in zip(plans, policies, strict=True):
+    for planned in plans:
+        policy = policy_of(planned.settings.model)
 
         def work(watch: Watch, planned: Plan = planned, policy: Policy = policy) -> RunResult:
             return api.carry_out(planned, policy=policy, watch=watch)

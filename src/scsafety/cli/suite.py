@@ -9,7 +9,6 @@ import typer
 
 from scsafety.cli.console import table_console
 from scsafety.cli.run import (
-    EMBEDDED,
     Concurrency,
     JudgeConcurrency,
     MaxCalls,
@@ -23,6 +22,7 @@ from scsafety.cli.run import (
     names,
     policy_for,
     text_or_file,
+    wanted_models,
 )
 
 if TYPE_CHECKING:
@@ -135,16 +135,15 @@ def run(
             temperature=temperature, max_tokens=max_tokens, extra=fields(extra), thinking=thinking, epochs=epochs, seed=seed,
             name=run_name, out=out,
         )
-        for one in dict.fromkeys(model or [EMBEDDED])
+        for one in wanted_models(model, run_name, base_url)
     ]  # fmt: skip
-    policies = [
-        policy_for(
-            planned.settings.model, concurrency, judge_concurrency, rpm=rpm, tpm=tpm, timeout_s=timeout, max_calls=max_calls,
-            max_cost=max_cost,
-        )
-        for planned in plans
-    ]  # fmt: skip
-    carry_out_plans(plans, policies, dry_run=dry_run)
+    carry_out_plans(
+        plans,
+        lambda target: policy_for(
+            target, concurrency, judge_concurrency, rpm=rpm, tpm=tpm, timeout_s=timeout, max_calls=max_calls, max_cost=max_cost
+        ),
+        dry_run=dry_run,
+    )  # fmt: skip
 
 
 def _judge(suite: Suite) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -13,9 +13,9 @@ from scsafety.records import JudgeCard, Sampling, Twin, Verdict
 from scsafety.targets.base import answered_call, failed_call
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
-    from scsafety.records import Call, Case
+    from scsafety.records import Call, Case, Message
     from scsafety.targets.base import Target
 
 SAMPLING = Sampling(temperature=0.0, max_tokens=1_024, seed=0)
@@ -40,22 +40,43 @@ class LLMJudge:
 
     async def judge(self, case: Case, *, on_call: Callable[[Call], None]) -> Verdict:
         parse = rubric.parse_label if isinstance(case.item, Twin) else rubric.parse_score
-        problem, raw = "", None
-        for stricter in (False, True):
-            prompt = rubric.write_prompt(case, nonce=secrets.token_hex(8), stricter=stricter)
-            try:
-                reply = await self._target.ask(prompt, self._sampling, json_schema=rubric.schema_for(case))
-            except CallFailed as failure:
-                on_call(failed_call("judge", self._target.label, failure))
-                return Verdict(error=f"no answer from the judge: {failure}", raw=failure.raw or raw)
-            on_call(answered_call("judge", self._target.label, reply))
-            if reply.blocked:
-                return Verdict(
-                    error=f"the judge's own endpoint blocked the request ({reply.blocked})", raw=reply.raw or raw
-                )
-            raw = reply.content[:MAX_RAW_CHARS]
-            if (verdict := parse(reply.content)) is not None:
-                return msgspec.structs.replace(verdict, raw=raw)
-            cut = " (cut at its token limit)" if reply.finish_reason == "length" else ""
-            problem = f"the judge's reply could not be read{cut}"
-        return Verdict(error=problem, raw=raw)
+        prompts = (
+            rubric.write_prompt(case, nonce=secrets.token_hex(8), stricter=stricter) for stricter in (False, True)
+        )
+        return await ask_until_read(
+            self._target, prompts, parse, self._sampling, on_call=on_call, json_schema=rubric.schema_for(case)
+        )
+
+
+async def ask_until_read(
+    target: Target,
+    prompts: Iterable[Sequence[Message]],
+    read: Callable[[str], Verdict | None],
+    sampling: Sampling,
+    *,
+    on_call: Callable[[Call], None],
+    json_schema: dict[str, Any] | None = None,
+    unread: Verdict | None = None,
+) -> Verdict:
+    """What `read` finds in the reply to the first of the prompts that it can read a reply to, with the judge's words as `raw`.
+
+    unread: the verdict where it can read none; unjudged otherwise. A call that fails or is blocked leaves the answer unjudged.
+    """
+    problem, raw = "", None
+    for prompt in prompts:
+        try:
+            reply = await target.ask(prompt, sampling, json_schema=json_schema)
+        except CallFailed as failure:
+            on_call(failed_call("judge", target.label, failure))
+            return Verdict(error=f"no answer from the judge: {failure}", raw=failure.raw or raw)
+        on_call(answered_call("judge", target.label, reply))
+        if reply.blocked:
+            return Verdict(
+                error=f"the judge's own endpoint blocked the request ({reply.blocked})", raw=reply.raw or raw
+            )
+        raw = reply.content[:MAX_RAW_CHARS]
+        if (verdict := read(reply.content)) is not None:
+            return msgspec.structs.replace(verdict, raw=raw)
+        cut = " (cut at its token limit)" if reply.finish_reason == "length" else ""
+        problem = f"the judge's reply could not be read{cut}"
+    return msgspec.structs.replace(unread or Verdict(error=problem), raw=raw)

@@ -5,6 +5,7 @@ Source: Wilson's score interval, one-sided 95% (Wilson 1927; Brown, Cai and DasG
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
@@ -54,6 +55,7 @@ def rate_against(hits: int, n: int, limit: float, side: Literal["least", "most"]
     return Rate(hits, n, limit, side, hits / n, bound)
 
 
+@lru_cache(maxsize=1024)  # reports ask for the same share again and again
 def wilson(hits: int, n: int) -> tuple[float, float] | None:
     """Two-sided 95% interval of a share; None where there is nothing to count.
 

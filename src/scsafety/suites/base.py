@@ -7,10 +7,11 @@ the rest, and computes its own published metrics. Asking, storing, resuming and 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
+
+from scsafety.metrics.rate import wilson
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -126,19 +127,16 @@ class Suite(ABC):
 
 def share(name: str, zh: str, hits: int, n: int, *, higher_is_better: bool | None = None) -> Metric:
     """A share in percent with Wilson's 95% interval (Wilson 1927)."""
-    if not n:
-        return Metric(name=name, zh=zh, value=None, n=0, hits=0, higher_is_better=higher_is_better)
+    bounds = wilson(hits, n)
     return Metric(
-        name=name, zh=zh, value=100 * hits / n, n=n, hits=hits, ci95=_wilson(hits, n), higher_is_better=higher_is_better
+        name=name,
+        zh=zh,
+        value=100 * hits / n if n else None,
+        n=n,
+        hits=hits,
+        ci95=(100 * bounds[0], 100 * bounds[1]) if bounds is not None else None,
+        higher_is_better=higher_is_better,
     )
-
-
-@lru_cache(maxsize=1024)
-def _wilson(hits: int, n: int) -> tuple[float, float]:
-    from scipy.stats import binomtest
-
-    ci = binomtest(hits, n).proportion_ci(0.95, method="wilson")
-    return 100 * float(ci.low), 100 * float(ci.high)
 
 
 def by_group(

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from scsafety.errors import CallFailed, ConfigError
-from scsafety.judge.llm import MAX_RAW_CHARS, SAMPLING
+from scsafety.errors import ConfigError
+from scsafety.judge.llm import MAX_RAW_CHARS, SAMPLING, ask_until_read
 from scsafety.judge.spec import MATCH
 from scsafety.records import JudgeCard, Message, SuiteItem, Verdict
-from scsafety.targets.base import answered_call, failed_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,24 +74,17 @@ class SuiteJudge:
         return Verdict(label=label, reason=verdict.reason, confidence=verdict.confidence, raw=verdict.raw)
 
     async def _ask(self, case: Case, target: Target, on_call: Callable[[Call], None]) -> Verdict:
-        prompt, raw = self._suite.ask(case), None
-        for words in (prompt, prompt + STRICTER):
-            try:
-                reply = await target.ask([Message("user", words)], SAMPLING)
-            except CallFailed as failure:
-                on_call(failed_call("judge", target.label, failure))
-                return Verdict(error=f"no answer from the judge: {failure}", raw=failure.raw or raw)
-            on_call(answered_call("judge", target.label, reply))
-            if reply.blocked:
-                return Verdict(
-                    error=f"the judge's own endpoint blocked the request ({reply.blocked})", raw=reply.raw or raw
-                )
-            raw = reply.content[:MAX_RAW_CHARS]
-            if (label := self._suite.read_judge(case, reply.content)) is not None:
-                return Verdict(label=label, reason=raw, raw=raw)
-        if self._suite.unread_label is not None:
-            return Verdict(label=self._suite.unread_label, reason="评分者的回复读不出", raw=raw)
-        return Verdict(error="the judge's reply could not be read", raw=raw)
+        suite, prompt = self._suite, self._suite.ask(case)
+
+        def read(reply: str) -> Verdict | None:
+            label = suite.read_judge(case, reply)
+            return None if label is None else Verdict(label=label, reason=reply[:MAX_RAW_CHARS])
+
+        unread = (
+            Verdict(label=suite.unread_label, reason="评分者的回复读不出") if suite.unread_label is not None else None
+        )
+        prompts = ([Message("user", words)] for words in (prompt, prompt + STRICTER))
+        return await ask_until_read(target, prompts, read, SAMPLING, on_call=on_call, unread=unread)
 
 
 def _wording(suite: Suite) -> str:
