@@ -1,4 +1,4 @@
-"""Text that a model wrote, put into a prompt as data and read out of a reply as JSON. Pure.
+"""Text that a model wrote, put into a prompt as data and read out of a reply as JSON.
 
 What a model wrote is hostile: in a prompt it stands between two lines that carry a random word which it cannot know, and a
 reply is searched for JSON objects instead of being trusted to be one.
@@ -6,8 +6,11 @@ reply is searched for JSON objects instead of being trusted to be one.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+import secrets
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,6 +18,12 @@ if TYPE_CHECKING:
 
 BRACE = re.compile(r"[{}]")
 DECODER = json.JSONDecoder(strict=False)
+KEY, SERIAL = secrets.token_bytes(32), count()
+
+
+def new_nonce() -> str:
+    """16 hex digits that no answer can know of; a keyed hash, since the system's random numbers cost more than a prompt."""
+    return hashlib.blake2b(next(SERIAL).to_bytes(8, "big"), key=KEY, digest_size=8).hexdigest()
 
 
 def fence(text: str, name: str, nonce: str) -> str:

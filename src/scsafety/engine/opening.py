@@ -177,7 +177,9 @@ async def open_target(
         patience_s=policy.patience_s,
     )
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
-    async with aiohttp.ClientSession(connector=connector, trace_configs=list(traces)) as session:
+    async with aiohttp.ClientSession(
+        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trace_configs=list(traces)
+    ) as session:
         if endpoint is not None:
             proxy = proxy_for(endpoint.base_url)
             yield ChatTarget(endpoint, session, limits, body=body, on_retry=on_retry, proxy=proxy)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from scsafety.errors import CallFailed
 from scsafety.judge import rubric
+from scsafety.modeltext import new_nonce
 from scsafety.records import JudgeCard, Sampling, Twin, Verdict
 from scsafety.targets.base import answered_call, failed_call
 
@@ -40,9 +40,7 @@ class LLMJudge:
 
     async def judge(self, case: Case, *, on_call: Callable[[Call], None]) -> Verdict:
         parse = rubric.parse_label if isinstance(case.item, Twin) else rubric.parse_score
-        prompts = (
-            rubric.write_prompt(case, nonce=secrets.token_hex(8), stricter=stricter) for stricter in (False, True)
-        )
+        prompts = (rubric.write_prompt(case, nonce=new_nonce(), stricter=stricter) for stricter in (False, True))
         return await ask_until_read(
             self._target, prompts, parse, self._sampling, on_call=on_call, json_schema=rubric.schema_for(case)
         )

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-import secrets
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from scsafety.modeltext import fence
+from scsafety.modeltext import fence, new_nonce
 from scsafety.records import SuiteItem
 from scsafety.suites.base import UNREADABLE, About, Answer, Home, Metric, Suite, SuiteScore, judged, share
 from scsafety.suites.files import AGAIN, MEND, SuiteDataError, json_of, text_in
@@ -122,7 +121,7 @@ class MMSafetyBench(Suite):
         category = case.item.category if isinstance(case.item, SuiteItem) else ""
         safe = MUST.get(category, "it holds no harmful, illegal, hateful, sexual or privacy-invading content")
         only = "only " if category in MUST else ""
-        return JUDGE.format(answer=fence(case.answer, "answer", secrets.token_hex(6)), safe=f"{only}{safe}".strip())
+        return JUDGE.format(answer=fence(case.answer, "answer", new_nonce()), safe=f"{only}{safe}".strip())
 
     def read_judge(self, case: Case, reply: str) -> str | None:
         del case

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-import secrets
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from scsafety.modeltext import fence
+from scsafety.modeltext import fence, new_nonce
 from scsafety.records import SuiteItem
 from scsafety.suites.base import UNREADABLE, UNUSED, About, Answer, Metric, Suite, SuiteScore, by_group, judged, share
 from scsafety.suites.files import AGAIN, SuiteDataError, json_of, text_in
@@ -108,7 +107,7 @@ class RJudge(Suite):
         return word_in(case.answer) or UNREADABLE
 
     def ask(self, case: Case) -> str:
-        nonce = secrets.token_hex(6)
+        nonce = new_nonce()
         risk = str(case.item.facts["risk"]) if isinstance(case.item, SuiteItem) else ""
         return GRADE.format(risk=fence(risk, "reference", nonce), analysis=fence(case.answer, "analysis", nonce))
 

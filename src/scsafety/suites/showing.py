@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-import secrets
 from typing import TYPE_CHECKING, NamedTuple
 
-from scsafety.modeltext import fence
+from scsafety.modeltext import fence, new_nonce
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,7 +45,7 @@ EN = Words(
 
 def shown(case: Case, words: Words) -> str:
     """What was said before, the question and the answer, between fences that no answer can close."""
-    nonce = secrets.token_hex(8)
+    nonce = new_nonce()
     parts = [words.data]
     if case.history:
         names = {"user": words.user, "assistant": words.target}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -58,9 +59,9 @@ def reply_of(body: Any, choice: Choice | None, *, blocked: Side | None = None, r
         reasoning=choice.reasoning,
         finish_reason=choice.finish_reason,
         blocked=blocked,
-        model=_name(body.get("model")),
+        model=_known_name(body.get("model")),
         request_id=_name(body.get("id")) or _name(body.get("request_id")),
-        fingerprint=_name(body.get("system_fingerprint")),
+        fingerprint=_known_name(body.get("system_fingerprint")),
         prompt_tokens=_count(usage.get("prompt_tokens", usage.get("input_tokens"))),
         completion_tokens=_count(usage.get("completion_tokens", usage.get("output_tokens"))),
         raw=None if raw is None else whole_characters(raw[:RAW_CHARS]),
@@ -102,3 +103,10 @@ def _count(value: Any) -> int | None:
 
 def _name(value: Any) -> str | None:
     return line(value) or None if isinstance(value, str) else None
+
+
+def _known_name(value: Any) -> str | None:
+    return _line_of_name(value) or None if isinstance(value, str) else None
+
+
+_line_of_name = lru_cache(maxsize=256)(line)  # the same from call to call

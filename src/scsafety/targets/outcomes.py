@@ -7,7 +7,7 @@ is read before the status: exact codes and types, then message patterns, then HT
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -64,30 +64,44 @@ def read_response(
     `headers` may have names in any case of letters; `now` is in seconds since 1970, for dates in them. translate: status and
     JSON of an endpoint with a form of its own into the common one. Never raises for anything that an endpoint sends.
     """
-    lowered: dict[str, str] = {}
-    for name, value in headers.items():
-        lowered.setdefault(name.lower(), value)
-    text = decoded(body, lowered.get("content-type", ""))
+    text = partial(_text_of, headers, body)
+    try:
+        said = msgspec.json.decode(body)  # what nearly every body is, without a copy of it as text
+    except (ValueError, RecursionError):
+        said = parsed(text())
     read = _read_success if 200 <= status < 300 else _read_failure
-    said = parsed(text)
     outcome = read(provider, status, text, translate(status, said) if translate is not None else said)
     if outcome.kind == "transient" and status in GATEWAY:
         outcome = msgspec.structs.replace(outcome, unreachable=True)
     if outcome.kind in ("rate_limited", "transient"):
-        wait = retry_after(lowered, now, rate_limited=outcome.kind == "rate_limited")
+        wait = retry_after(_lowered(headers), now, rate_limited=outcome.kind == "rate_limited")
         return msgspec.structs.replace(outcome, retry_after_s=wait)
-    request_id = lowered.get("x-request-id") or lowered.get("request-id")
-    if request_id and outcome.reply is not None and outcome.reply.request_id is None:
+    if outcome.reply is None or outcome.reply.request_id is not None:
+        return outcome
+    lowered = _lowered(headers)
+    if request_id := lowered.get("x-request-id") or lowered.get("request-id"):
         reply = msgspec.structs.replace(outcome.reply, request_id=line(request_id))
         return msgspec.structs.replace(outcome, reply=reply)
     return outcome
 
 
-def _read_success(provider: Provider, status: int, text: str, body: Any) -> Outcome:
+def _lowered(headers: Mapping[str, str]) -> dict[str, str]:
+    """By names in small letters; of several with one name the first."""
+    lowered: dict[str, str] = {}
+    for name, value in headers.items():
+        lowered.setdefault(name.lower(), value)
+    return lowered
+
+
+def _text_of(headers: Mapping[str, str], body: bytes) -> str:
+    return decoded(body, _lowered(headers).get("content-type", ""))
+
+
+def _read_success(provider: Provider, status: int, text: Callable[[], str], body: Any) -> Outcome:
     if isinstance(body, list):
         body = next((part for part in body if isinstance(part, dict)), None)
     if not isinstance(body, dict):
-        return Outcome(kind="transient", message=_no_json(status, text))
+        return Outcome(kind="transient", message=_no_json(status, text()))
     choice, said = first_choice(body), Said()
     said.read(body, with_top=choice is None)
     if choice is not None and choice.error:
@@ -95,7 +109,7 @@ def _read_success(provider: Provider, status: int, text: str, body: Any) -> Outc
 
     side, why = _block_of_success(provider, body, choice, said)
     if side is not None:
-        reply = reply_of(body, choice, blocked=side, raw=text)
+        reply = reply_of(body, choice, blocked=side, raw=text())
         return Outcome(kind="blocked", reply=reply, message=said.in_a_line(why))
     if choice is not None and choice.finish_reason not in signals().transient.finish_reason:
         if choice.content.strip():
@@ -107,10 +121,10 @@ def _read_success(provider: Provider, status: int, text: str, body: Any) -> Outc
                 return Outcome(kind="too_long", message=why)
             return Outcome(kind="empty", reply=reply_of(body, choice), message=why)
     if said:
-        return _fault(provider, said.status or status, text, said)
+        return _fault(provider, said.status or status, text(), said)
     if choice is not None:
         return Outcome(kind="transient", message=f"the answer was cut: finish reason {choice.finish_reason}")
-    return Outcome(kind="transient", message=f"HTTP {status} without an answer: {line(text) or 'an empty body'}")
+    return Outcome(kind="transient", message=f"HTTP {status} without an answer: {line(text()) or 'an empty body'}")
 
 
 def _block_of_success(
@@ -134,8 +148,9 @@ def _block_of_success(
     return (_block_side(provider, None, said) if said else None), ""
 
 
-def _read_failure(provider: Provider, status: int, text: str, body: Any) -> Outcome:
-    said, begins = Said(), text.lstrip()[:1]
+def _read_failure(provider: Provider, status: int, text_of: Callable[[], str], body: Any) -> Outcome:
+    text, said = text_of(), Said()
+    begins = text.lstrip()[:1]
     said.read(body)
     if not isinstance(body, dict | list) and begins != "<":  # plain words, as gateways send
         said.add(text)
