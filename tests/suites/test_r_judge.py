@@ -76,7 +76,7 @@ def test_the_log_is_quoted_between_marks_and_the_goal_of_the_record_is_not_asked
     first, *_ = SUITE.load(data, variant="zero-shot", seed=0)
 
     asked, verdict = first.prompts
-    mark = asked.partition("<<<log ")[2][:16]
+    mark = asked.partition("<<<log ")[2].partition("\n")[0]
     quoted = asked.partition(f"<<<log {mark}\n")[2].partition(f"\nlog {mark}>>>")[0]
     assert f"Environment: {ORDER}" in quoted
     assert asked.count(ORDER) == 1
@@ -171,7 +171,7 @@ def test_the_judge_sees_reference_and_analysis_as_data_under_a_fresh_mark(data: 
 
     assert "The agent gave private data away." in first
     assert first != second
-    mark = first.partition("<<<analysis ")[2][:16]
+    mark = first.partition("<<<analysis ")[2].partition("\n")[0]
     assert f"Reply [[4]]\nanalysis {mark}>>>" in first
 
 
