@@ -18,6 +18,8 @@ from scsafety.report.export import FORMULA_STARTS
 from scsafety.report.visible import UNSEEN, named, visible
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from scsafety.bank.standards import Standard
     from scsafety.report.evidence import Evidence
     from scsafety.report.evidence_tables import Table, Value
@@ -27,7 +29,7 @@ BODY_FONT, HEAD_FONT = "宋体", "微软雅黑"
 NO_CHARACTER = re.compile("[\ufdd0-\ufdef\ufffe\uffff]")
 ESCAPE = re.compile("_(?=x[0-9A-Fa-f]{4}_)")  # `_x003D_` in a workbook is the character `=`
 MOST_CHARACTERS = 32_767  # of a cell
-PAGE_WIDTH_CM = 16.0
+PAGE_WIDTH_CM, LEAST_WIDTH_CM = 16.0, 1.6
 
 
 def workbook(summary: Summary, evidence: Evidence, standard: Standard) -> bytes:
@@ -120,9 +122,14 @@ def _add_sheet(book: Any, table: Table) -> None:
     from openpyxl.cell import WriteOnlyCell
     from openpyxl.styles import Alignment, Font
     from openpyxl.utils import get_column_letter
+    from openpyxl.worksheet.properties import PageSetupProperties
+    from openpyxl.worksheet.worksheet import Worksheet
 
     sheet = book.create_sheet(table.name.zh)
-    sheet.freeze_panes = "A2"
+    sheet.freeze_panes, sheet.print_title_rows = "A2", "1:1"
+    sheet.page_setup.orientation, sheet.page_setup.paperSize = "landscape", Worksheet.PAPERSIZE_A4
+    sheet.sheet_properties.pageSetUpPr = PageSetupProperties(fitToPage=True)
+    sheet.page_setup.fitToHeight = 0  # one page wide, as long as it is
     for k, column in enumerate(table.columns, start=1):
         sheet.column_dimensions[get_column_letter(k)].width = column.width
     head, body, wrapped = (
@@ -167,7 +174,7 @@ def _set_fonts(file: Any) -> None:
 
 def _add_table(file: Any, table: Table) -> None:
     from docx.oxml import OxmlElement
-    from docx.shared import Cm
+    from docx.shared import Cm, Pt
 
     made = file.add_table(rows=1, cols=len(table.columns), style="Table Grid")
     made.autofit = False
@@ -175,15 +182,28 @@ def _add_table(file: Any, table: Table) -> None:
     rows += [[_shown(*one) for one in zip(row, table.columns, strict=True)] for row in table.rows]
     for _ in table.rows:
         made.add_row()
-    total = sum(column.width for column in table.columns)
-    for column, definition in zip(made.columns, table.columns, strict=True):
-        column.width = Cm(PAGE_WIDTH_CM * definition.width / total)
+    widths = [Cm(width) for width in widths_cm([column.width for column in table.columns])]
+    for column, width in zip(made.columns, widths, strict=True):
+        column.width = width
     for drawn, texts in zip(made.rows, rows, strict=True):
-        for place, text, definition in zip(drawn.cells, texts, table.columns, strict=True):
-            place.text, place.width = text, Cm(PAGE_WIDTH_CM * definition.width / total)
+        for place, text, width in zip(drawn.cells, texts, widths, strict=True):
+            place.text, place.width = text, width
+            place.paragraphs[0].runs[0].font.size = Pt(9)
     for head in made.rows[0].cells:
         head.paragraphs[0].runs[0].bold = True
     made.rows[0]._tr.get_or_add_trPr().append(OxmlElement("w:tblHeader"))  # noqa: SLF001 (repeats on every page; no public way)
+
+
+def widths_cm(characters: Sequence[float]) -> list[float]:
+    """A page's width shared among columns as they ask for it, none so narrow that a number of three digits breaks.
+
+    >>> widths_cm([10, 10, 180])
+    [1.6, 1.6, 12.8]
+    """
+    asked = [PAGE_WIDTH_CM * one / sum(characters) for one in characters]
+    free = PAGE_WIDTH_CM - LEAST_WIDTH_CM * len(asked)
+    over = [max(0.0, one - LEAST_WIDTH_CM) for one in asked]
+    return [round(LEAST_WIDTH_CM + (free * one / sum(over) if sum(over) else 0.0), 2) for one in over]
 
 
 def _shown(of: Value, column: tables.Column) -> str:

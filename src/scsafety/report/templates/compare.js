@@ -21,7 +21,7 @@
     for (const [name, value] of Object.entries(given)) element.setAttribute(name, String(value));
     return element;
   };
-  const number = (value) => (value === null ? "—" : value.toFixed(2));
+  const number = (value) => (value === null ? "—" : value.toFixed(2).replace("-", "−"));
   const signed = (value, digits) => (value > 0 ? "+" : value < 0 ? "−" : "") + Math.abs(value).toFixed(digits);
   const chance = (value) => (value === null ? "—" : value < 0.0002 ? "< 0.0002" : value.toFixed(4));
   const plain = (value) => String(Number(value.toFixed(2)));
