@@ -21,7 +21,7 @@ class Budget:
         self, max_calls: int | None = None, max_cost: float | None = None, prices: Sequence[Price] = ()
     ) -> None:
         self._max_calls, self._max_cost, self._prices = max_calls, max_cost, prices
-        self._started = self._made = 0
+        self._started = 0
         self._cost = 0.0
         self.spent = ""  # why nothing more may start, for the user; empty: go on
         self.closed = False
@@ -48,8 +48,9 @@ class Budget:
         requests = 0
         for call in calls:
             requests += call.attempts
-            used = Spent(call.endpoint, 1, call.prompt_tokens or 0, call.completion_tokens or 0)
-            self._cost += cost_of([used], self._prices).amount if self._max_cost is not None else 0.0
+            if self._max_cost is not None:
+                used = Spent(call.endpoint, 1, call.prompt_tokens or 0, call.completion_tokens or 0)
+                self._cost += cost_of([used], self._prices).amount
         self._started += requests - 1
 
 

@@ -23,7 +23,6 @@ LOCAL_MAX_TOKENS = 512
 LOCAL_TEMPERATURE = 0.0
 DEFAULT_JUDGE = "offline"
 DEFAULT_CONCURRENCY = 8
-DEFAULT_TIMEOUT_S = 300.0
 
 
 class BankRef(msgspec.Struct, frozen=True, kw_only=True):

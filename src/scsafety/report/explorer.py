@@ -37,7 +37,6 @@ TRANSCRIPTS, SHARDS, INDEX = "transcripts.html", "shards", "index"
 SHARD_BYTES = 300_000  # at most, unless one dialogue alone is larger
 START_CHARS = 60
 COVERED: tuple[Part, ...] = ("question", "reasoning", "answer")  # bits 1, 2 and 4 of `cover`
-FLAGS = ("cave", "split", *SIDES)  # bits 1, 2, 4, ... of a dialogue's flags
 
 
 class ToldTurn(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
