@@ -103,7 +103,11 @@ def test_every_sheet_has_a_frozen_head_and_columns_that_one_can_read(tmp_path: P
 
     for sheet in book:
         assert sheet.freeze_panes == "A2"
-        assert (sheet.page_setup.orientation, sheet.page_setup.fitToHeight, sheet.print_title_rows) == ("landscape", 0, "$1:$1")
+        assert (sheet.page_setup.orientation, sheet.page_setup.fitToHeight, sheet.print_title_rows) == (
+            "landscape",
+            0,
+            "$1:$1",
+        )
         for k in range(1, sheet.max_column + 1):
             assert sheet.column_dimensions[openpyxl.utils.get_column_letter(k)].width >= 7
 
