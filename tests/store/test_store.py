@@ -152,6 +152,7 @@ def test_a_writer_brings_it_up_to_date_and_loses_nothing(closed: Path) -> None:
         assert read.retries() == [("target", "a/b", "rate_limited", 1), ("target", "a/b", "transient", 4)]
         assert [name for (name,) in read.query("SELECT name FROM migration ORDER BY name")] == [
             "m001_start", "m002_retries_by_cause", "m003_steps_of_attacks", "m004_why_a_dialogue_ended",
+            "m005_steps_of_more_strategies",
         ]  # fmt: skip
         assert answers(read) == [("答" * 20_000, None, 1)]
 
