@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from scsafety.store import Store
 
 
+NOT_ATTACKED = "the attacker declined or could not be read"
+
+
 class SuiteOf(msgspec.Struct, frozen=True, kw_only=True):
     """`suite` of `summary.json`."""
 
@@ -47,9 +50,8 @@ def suite_of(store: Store, settings: RunSettings, judge: JudgeCard | None) -> Su
     suite = suite_named(ref.name)
     items, answers = read_answers(store, judge)
     labels = Counter(answer.label for answer in answers if answer.label is not None)
-    expected = sum(len(item.prompts) for item in items.values()) * settings.epochs
-    if settings.attack is not None:
-        expected -= n_not_carried_through(store)
+    not_attacked = n_not_carried_through(store) if settings.attack is not None else 0
+    expected = sum(len(item.prompts) for item in items.values()) * settings.epochs - not_attacked
     score = suite.score(answers)
     return SuiteOf(
         name=suite.name,
@@ -68,7 +70,7 @@ def suite_of(store: Store, settings: RunSettings, judge: JudgeCard | None) -> Su
         metrics=msgspec.to_builtins(score.metrics),
         groups=msgspec.to_builtins(score.groups),
         notes=score.notes,
-        left_out=ref.left_out,
+        left_out={**ref.left_out, **({NOT_ATTACKED: not_attacked} if not_attacked else {})},
     )
 
 
