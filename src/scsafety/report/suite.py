@@ -89,13 +89,13 @@ def read_answers(store: Store, judge: JudgeCard | None) -> tuple[dict[str, Suite
         (stored.key.item_id, stored.round, stored.key.epoch): stored.verdict
         for stored in (store.verdicts(judge.key) if judge else ())
     }
-    attacked = _attacked(store)
+    attacked = attacked_in(store)
     answers = [
         Answer(
             item=items[place[0]],
             round=place[1] or 1,
             epoch=place[2],
-            label=_label(items[place[0]], attacked.get(key := (place[0], place[2])), verdict := said.get(place)),
+            label=label_of(items[place[0]], attacked.get(key := (place[0], place[2])), verdict := said.get(place)),
             blocked=bool(turn.blocked),
             remark=verdict.reason if verdict else "",
             attacked=attacked.get(key),
@@ -107,13 +107,14 @@ def read_answers(store: Store, judge: JudgeCard | None) -> tuple[dict[str, Suite
     return items, answers
 
 
-def _label(item: SuiteItem, attacked: Attacked | None, verdict: Verdict | None) -> str | None:
+def label_of(item: SuiteItem, attacked: Attacked | None, verdict: Verdict | None) -> str | None:
+    """An attack's outcome where it has one, else the judge's word."""
     if attacked is not None and attacked.ended in (labels := suite_named(item.suite).attack_labels):
         return labels[attacked.ended]
     return verdict.label if verdict else None
 
 
-def _attacked(store: Store) -> dict[tuple[str, int], Attacked]:
+def attacked_in(store: Store) -> dict[tuple[str, int], Attacked]:
     """By item and epoch, of the attacks that have ended."""
     ended = {(one.key.item_id, one.key.epoch): one for one in store.held() if one.ended}
     read = store.readings("verdict") if ended else {}
