@@ -21,7 +21,7 @@ import msgspec
 
 from scsafety.bank import load_bank, select_items
 from scsafety.bank.standards import standard_named
-from scsafety.dialogue import PLACEHOLDER_VERSION, AttackLimits, SuiteRounds, strategy_named
+from scsafety.dialogue import PLACEHOLDER_VERSION, AttackLimits, SuiteRounds, limits_for, strategy_named
 from scsafety.engine.budget import check_prices
 from scsafety.engine.checking import Session, check_judge_on, session_path
 from scsafety.engine.checkup import machine_findings, offline_finding
@@ -148,17 +148,20 @@ def plan(
 
     Raises ConfigError (unknown model, missing key, nothing selected, a run of that name) and BankError.
     """
-    limits = _attack_limits(rounds=attack_rounds, backtracks=attack_backtracks, threshold=attack_threshold)
+    given_limits = {"rounds": attack_rounds, "backtracks": attack_backtracks, "threshold": attack_threshold}
     if strategy == SuiteRounds.name:
         raise ConfigError(f"--strategy {strategy} is for suites: `scsafety suite run NAME`")
     endpoint, who = _who(model, base_url, thinking, judge, judge_base_url, environ)
+    limits = limits_for(strategy, **given_limits)
     chosen_strategy = strategy_named(strategy, limits)
     if chosen_strategy.adaptive:
-        attacker_base_url = _check_attacker(strategy, attacker, attacker_base_url, model, base_url, environ)
+        attacker_base_url = _check_attacker(
+            f"--strategy {strategy}", attacker, attacker_base_url, model, base_url, environ
+        )
         if benign:
             raise ConfigError(f"--benign: there is nothing to attack in a harmless twin; leave it out with {strategy}")
         benign = False
-    elif attacker is not None or attacker_base_url is not None or limits is not None:
+    elif any(value is not None for value in (attacker, attacker_base_url, *given_limits.values())):
         raise ConfigError("--attacker needs an adaptive --strategy; `fixed` asks the bank's own follow-up")
     loaded = load_bank(bank)
     items = select_items(loaded, only=only, limit=limit, quick=quick, benign=benign, seed=seed or 0)
@@ -171,7 +174,7 @@ def plan(
         placeholder_version=PLACEHOLDER_VERSION,
         attacker=attacker,
         attacker_base_url=attacker_base_url,
-        attack=(limits or AttackLimits()) if chosen_strategy.adaptive else None,
+        attack=limits,
         system=system,
         sampling=usual_sampling(
             local=endpoint is None,
@@ -223,14 +226,8 @@ def _as_plan(settings: RunSettings, items: tuple[Item, ...], name: str | None, u
     return Plan(name=folder.name, folder=folder, settings=settings, items=items)
 
 
-def _attack_limits(**given: float | None) -> AttackLimits | None:
-    """None where none is given. Raises ConfigError."""
-    chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    return AttackLimits(**chosen) if chosen else None
-
-
 def _check_attacker(
-    strategy: str,
+    who: str,
     attacker: str | None,
     attacker_base_url: str | None,
     model: str,
@@ -239,7 +236,7 @@ def _check_attacker(
 ) -> str | None:
     """The attacker's address: its own, or the target's where both are openai-compatible. Raises ConfigError."""
     if attacker is None:
-        raise ConfigError(f"--strategy {strategy} needs a model that attacks: --attacker provider/model")
+        raise ConfigError(f"{who} needs a model that attacks: --attacker provider/model")
     endpoint = check_target(attacker, judge_address(attacker, attacker_base_url, model, base_url), environ)
     return endpoint.base_url if endpoint else None
 
@@ -304,6 +301,17 @@ def _of_attacks(planned: Plan, answer: int, judges: Sequence[str]) -> list[tuple
     settings, limits = planned.settings, planned.settings.attack or AttackLimits()
     dialogues = len(planned.items) * settings.epochs
     rounds, turns = dialogues * limits.rounds, planned.n_calls
+    if limits.fresh:  # each request stands alone
+        asked = turns * (ATTACK_PROMPT_TOKENS + ATTACK_QUESTION_TOKENS + answer / 2)
+        judged = turns * (ATTACK_PROMPT_TOKENS + answer)
+        return [
+            ("target", settings.model, turns, float(turns * ATTACK_QUESTION_TOKENS), answer),
+            ("attacker", settings.attacker or "", 2 * turns, asked + judged, ATTACK_REPLY_TOKENS),
+            *(
+                ("judge", model, rounds, float(rounds * (JUDGE_PROMPT_TOKENS + answer)), JUDGE_REPLY_TOKENS)
+                for model in judges
+            ),
+        ]
     shown = answer + ATTACK_QUESTION_TOKENS
     history = shown * limits.rounds / 2  # of the rounds before, on the average
     asked = turns * (ATTACK_PROMPT_TOKENS + shown * (limits.rounds + limits.backtracks) / 2)
@@ -325,6 +333,8 @@ def plan_suite(
     *,
     variant: str | None = None,
     judge: str | None = None,
+    attacker: str | None = None,
+    attacker_base_url: str | None = None,
     limit: int | None = None,
     only: Sequence[str] = (),
     base_url: str | None = None,
@@ -341,6 +351,7 @@ def plan_suite(
     environ: Mapping[str, str] | None = None,
 ) -> Plan:
     """A run of another benchmark, from the user's copy of its data. limit: records a category, seeded; only: categories.
+    attacker: for a variant that attacks.
 
     Raises ConfigError and SuiteDataError.
     """
@@ -348,6 +359,16 @@ def plan_suite(
     way = known_variant(chosen, variant)
     judge = check_suite_judge(chosen, way, judge)
     endpoint, who = _who(model, base_url, thinking, judge, judge_base_url, environ)
+    strategy = chosen.attacks.get(way, SuiteRounds.name)
+    if strategy != SuiteRounds.name:
+        who_asks = f"{chosen.name}, variant {way},"
+        attacker_base_url = _check_attacker(who_asks, attacker, attacker_base_url, model, base_url, environ)
+    elif attacker is not None or attacker_base_url is not None:
+        there = ", ".join(f"--variant {name}" for name in chosen.attacks)
+        raise ConfigError(
+            f"--attacker: {f'{chosen.name} {way}'.rstrip()} asks its own questions; "
+            + (f"{there} takes one" if there else "leave it out")
+        )
     path = Path(data)
     items, left_out = choose(
         chosen.load(path, variant=way, seed=seed or 0),
@@ -360,9 +381,12 @@ def plan_suite(
         **who,
         bank=BankRef(version=None, hash=selection_hash(items), paths=(str(path),)),
         selection=Selection(only=tuple(only), limit=limit, hash=selection_hash(items)),
-        strategy=SuiteRounds.name,
-        strategy_version=SuiteRounds.version,
+        strategy=strategy,
+        strategy_version=strategy_named(strategy).version,
         placeholder_version=PLACEHOLDER_VERSION,
+        attacker=attacker,
+        attacker_base_url=attacker_base_url,
+        attack=limits_for(strategy, backtracks=max(strategy_named(strategy).max_turns(item) for item in items) - 1),
         system=system,
         sampling=usual_sampling(
             local=endpoint is None,

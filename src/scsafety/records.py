@@ -190,7 +190,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """What was asked of an attacker on the way to a turn, what it said, and what was read from that."""
 
     seq: int  # of the turn
-    kind: str  # question, refusal, success
+    kind: str  # question, refusal, success; scenario, verdict
     number: int = 1  # counts up where a reply could not be read and was asked for again
     asked: str  # the last message; those before it are earlier steps
     said: str

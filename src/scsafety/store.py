@@ -129,11 +129,27 @@ def m004_why_a_dialogue_ended(db: sqlite3.Connection) -> None:
     db.execute("ALTER TABLE dialogue ADD COLUMN ended TEXT")  # of an adaptive one; null: nothing more to ask, or open
 
 
+def m005_steps_of_more_strategies(db: sqlite3.Connection) -> None:
+    """SQLite cannot change a CHECK, so the table is written anew."""
+    db.execute("ALTER TABLE step RENAME TO step_before")
+    db.execute(
+        "CREATE TABLE step (step_id INTEGER PRIMARY KEY, dialogue_id INTEGER NOT NULL REFERENCES dialogue, "
+        "seq INTEGER NOT NULL, "
+        "kind TEXT NOT NULL CHECK (kind IN ('question', 'refusal', 'success', 'scenario', 'verdict')), "
+        "number INTEGER NOT NULL, asked TEXT NOT NULL, said TEXT NOT NULL, "
+        "blocked TEXT CHECK (blocked IN ('input', 'output', 'unknown')), found TEXT, created_at TEXT NOT NULL, "
+        "UNIQUE (dialogue_id, seq, kind, number))"
+    )
+    db.execute("INSERT INTO step SELECT * FROM step_before")
+    db.execute("DROP TABLE step_before")
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     m001_start,
     m002_retries_by_cause,
     m003_steps_of_attacks,
     m004_why_a_dialogue_ended,
+    m005_steps_of_more_strategies,
 )
 # what a reader, who changes nothing, sees in place of a migration that an older store lacks
 STAND_INS = {
@@ -141,6 +157,7 @@ STAND_INS = {
     "m003_steps_of_attacks": "CREATE TEMP VIEW step AS SELECT NULL AS dialogue_id, NULL AS seq, NULL AS kind, "
     "NULL AS number, NULL AS asked, NULL AS said, NULL AS blocked, NULL AS found, NULL AS created_at WHERE 0",
     "m004_why_a_dialogue_ended": "CREATE TEMP VIEW dialogue AS SELECT *, NULL AS ended FROM main.dialogue",
+    "m005_steps_of_more_strategies": "SELECT 1",  # the older table reads the same
 }
 
 # the vendor's own word for a block, from the body behind it, where that is whole and holds one
@@ -478,6 +495,15 @@ class Store:
     def step_counts(self) -> dict[str, int]:
         """How many steps of each kind attackers were asked for."""
         return dict(self._rows("SELECT kind, count(*) FROM step GROUP BY kind ORDER BY kind"))
+
+    def readings(self, kind: str) -> dict[tuple[str, int], tuple[int, int]]:
+        """By item and epoch: on how many answers steps of this kind were asked for, and of how many none could be read."""
+        rows = self._rows(
+            "SELECT item_id, epoch, count(*), sum(found = 0) FROM (SELECT dialogue_id, seq, max(found IS NOT NULL) AS found "
+            "FROM step WHERE kind = ? GROUP BY dialogue_id, seq) JOIN dialogue USING (dialogue_id) GROUP BY dialogue_id",
+            kind,
+        )
+        return {(item_id, epoch): (n, unread) for item_id, epoch, n, unread in rows}
 
     def unjudged(self, judge_key: str) -> list[tuple[DialogueKey, int]]:
         """Dialogue and sequence number of every answered turn that this judge has given no verdict on."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scsafety.dialogue import Attacker, AttackLimits, Crescendo, crescendo_prompts, hold_dialogue
+from scsafety.dialogue import AliAgent, Attacker, AttackLimits, Crescendo, crescendo_prompts, hold_dialogue
 from scsafety.dialogue.attacker import TRIES
 from scsafety.errors import CallFailed
 from scsafety.records import Call, Message, Reply, Sampling, Step, Turn
@@ -19,6 +19,9 @@ from tests.bank.records import pair, twin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from scsafety.records import Item
+    from scsafety.targets.base import Target
 
 TRACES_OF_OTHERS = os.environ.get("CRESCENDO_TRACES", "")  # a JSON list of {"max_turns", ..., "steps", "expect"}
 PAIR = pair()
@@ -123,16 +126,21 @@ class Attack:
 
     def __init__(
         self,
-        attacker: Playing,
+        attacker: Target,
         target: Answering,
         limits: AttackLimits,
         *,
         turns: Sequence[Turn] = (),
         steps: Sequence[Step] = (),
+        kind: type[Crescendo | AliAgent] = Crescendo,
+        item: Item = PAIR,
     ) -> None:
+        self.item = item
         self.turns = {turn.seq: turn for turn in turns}
         self.steps, self.calls = list(steps), list[Call]()
-        self.strategy = Crescendo(limits).against(Attacker(attacker, steps=steps, on_call=self._on_call))
+        self.strategy: Crescendo | AliAgent = kind(limits).against(
+            Attacker(attacker, steps=steps, on_call=self._on_call)
+        )
         self.log: list[Step | Turn] = []  # what was stored, in its order
         asyncio.run(self._hold(target, list(turns)))
 
@@ -143,7 +151,7 @@ class Attack:
             self.log.append(step)
 
     async def _hold(self, target: Answering, turns: list[Turn]) -> None:
-        async for turn in hold_dialogue(PAIR, target, self.strategy, sampling=Sampling(), turns=turns):
+        async for turn in hold_dialogue(self.item, target, self.strategy, sampling=Sampling(), turns=turns):
             self.turns[turn.seq] = turn
             self.log.append(turn)
 

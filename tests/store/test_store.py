@@ -9,11 +9,12 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from scsafety import store as store_module
 from scsafety.errors import StoreError
-from scsafety.records import Call, CallRole, DialogueKey, JudgeCard, Message, Reply, Turn, Verdict
+from scsafety.records import Call, CallRole, DialogueKey, JudgeCard, Message, Reply, Step, Turn, Verdict
 from scsafety.store import Store
 from tests.program import WITHOUT_OVERRIDE, can_write
 from tests.small_bank import pair, twin
@@ -152,8 +153,35 @@ def test_a_writer_brings_it_up_to_date_and_loses_nothing(closed: Path) -> None:
         assert read.retries() == [("target", "a/b", "rate_limited", 1), ("target", "a/b", "transient", 4)]
         assert [name for (name,) in read.query("SELECT name FROM migration ORDER BY name")] == [
             "m001_start", "m002_retries_by_cause", "m003_steps_of_attacks", "m004_why_a_dialogue_ended",
+            "m005_steps_of_more_strategies",
         ]  # fmt: skip
         assert answers(read) == [("答" * 20_000, None, 1)]
+
+
+def test_a_store_from_before_scenarios_keeps_its_steps_and_takes_new_kinds(closed: Path) -> None:
+    old = Step(seq=1, kind="question", asked="a", said="s", found={"next_question": "q"}, created_at=NOON)
+    change(closed, "DROP TABLE step", "DELETE FROM migration WHERE name = 'm005_steps_of_more_strategies'")
+    db = sqlite3.connect(closed)
+    store_module.m003_steps_of_attacks(db)
+    db.close()
+    row = (1, 1, "question", 1, "a", "s", None, '{"next_question": "q"}', NOON)
+    change(closed, f"INSERT INTO step SELECT 7, {', '.join('NULL' if x is None else repr(x) for x in row)}")
+    with Store.open(closed) as read:
+        assert read.steps(KEY) == [old]
+
+    with Store.open(closed, write=True) as opened:
+        opened.add_step(KEY, msgspec.structs.replace(old, kind="scenario"))
+        for number, found in ((1, None), (2, {"label": "PASS"})):
+            opened.add_step(KEY, msgspec.structs.replace(old, kind="verdict", number=number, found=found))
+        opened.add_step(KEY, msgspec.structs.replace(old, seq=2, kind="verdict", found=None))
+
+    with Store.open(closed) as read:
+        assert read.steps(KEY)[0] == old
+        assert read.query("SELECT step_id FROM step WHERE kind = 'question'") == [(7,)]
+        assert read.step_counts() == {"question": 1, "scenario": 1, "verdict": 3}
+        assert read.readings("verdict") == {(KEY.item_id, KEY.epoch): (2, 1)}
+    with pytest.raises(sqlite3.IntegrityError, match="CHECK"):
+        change(closed, "UPDATE step SET kind = 'another'")
 
 
 @pytest.mark.parametrize(

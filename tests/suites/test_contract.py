@@ -20,7 +20,7 @@ from scsafety.suites import BUILT_IN, UNREADABLE, About, Answer, Metric, Suite, 
 from scsafety.suites.contract import HOSTILE, check_suite, faults
 from tests.program import environment, scsafety
 from tests.scripted_server import ScriptedServer
-from tests.suites import test_mm_safetybench, test_r_judge
+from tests.suites import test_ali_agent, test_mm_safetybench, test_r_judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,6 +45,7 @@ def write_r_judge(folder: Path) -> Path:
 
 
 WRITTEN: dict[str, Callable[[Path], Path]] = {
+    "ali-agent": test_ali_agent.write_data,
     "aratrust": write_aratrust,
     "mm-safetybench": test_mm_safetybench.write_data,
     "r-judge": write_r_judge,

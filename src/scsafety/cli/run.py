@@ -77,14 +77,19 @@ def run(
     benign: Annotated[
         bool | None, typer.Option("--benign/--no-benign", help="Harmless twins; on, but off with --limit or --only.")
     ] = None,
-    strategy: Annotated[str, typer.Option(metavar="S", help="fixed, or crescendo with --attacker.")] = "fixed",
+    strategy: Annotated[
+        str, typer.Option(metavar="S", help="fixed, or crescendo or ali-agent with --attacker.")
+    ] = "fixed",
     attacker: Annotated[str | None, typer.Option(metavar="M", help="The model behind an adaptive strategy.")] = None,
     attacker_base_url: Annotated[str | None, typer.Option(metavar="URL", help="The attacker's address.")] = None,
     attack_rounds: Annotated[
         int | None, typer.Option(metavar="N", help="Rounds of an attack, at most.  [default: 10]")
     ] = None,
     attack_backtracks: Annotated[
-        int | None, typer.Option(metavar="N", help="Refusals that an attack takes back, at most.  [default: 10]")
+        int | None,
+        typer.Option(
+            metavar="N", help="Refusals taken back, or scenarios rewritten, at most.  [default: 10, ali-agent 1]"
+        ),
     ] = None,
     attack_threshold: Annotated[
         float | None, typer.Option(metavar="X", help="From here on, 0 to 1, an attack has succeeded.  [default: 0.8]")

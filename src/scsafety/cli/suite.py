@@ -61,6 +61,7 @@ def info(name: Name) -> None:
         "variants": ", ".join(suite.variants) or "-",
         "labels": ", ".join(suite.labels),
         "judge": _judge(suite),
+        "attacker": f"a model for {', '.join(suite.attacks)}" if suite.attacks else "-",
         "licence": about.licence,
         "data": about.where,
     }
@@ -99,6 +100,10 @@ def run(
     model: Annotated[list[str] | None, typer.Option(metavar="M", help="As in `scsafety run`.")] = None,
     variant: Annotated[str | None, typer.Option(metavar="V", help="Way of asking; `suite info` lists them.")] = None,
     judge: Annotated[str | None, typer.Option(metavar="J", help="For suites whose answers are judged.")] = None,
+    attacker: Annotated[
+        str | None, typer.Option(metavar="M", help="The model that attacks, for suites that need one.")
+    ] = None,
+    attacker_base_url: Annotated[str | None, typer.Option(metavar="URL", help="The attacker's address.")] = None,
     limit: Annotated[int | None, typer.Option(metavar="N", help="N records a category, seeded.")] = None,
     only: Annotated[str | None, typer.Option(metavar="CATEGORY,...", help="Only these categories.")] = None,
     base_url: Annotated[str | None, typer.Option(metavar="URL", help="The target's OpenAI-compatible address.")] = None,
@@ -130,8 +135,9 @@ def run(
 
     plans = [
         api.plan_suite(
-            one, name, data or Path("data") / name, variant=variant, judge=judge, limit=limit, only=names(only),
-            base_url=base_url, judge_base_url=judge_base_url, system=text_or_file("--system", system),
+            one, name, data or Path("data") / name, variant=variant, judge=judge, attacker=attacker,
+            attacker_base_url=attacker_base_url, limit=limit, only=names(only), base_url=base_url,
+            judge_base_url=judge_base_url, system=text_or_file("--system", system),
             temperature=temperature, max_tokens=max_tokens, extra=fields(extra), thinking=thinking, epochs=epochs, seed=seed,
             name=run_name, out=out,
         )

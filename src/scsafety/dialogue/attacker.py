@@ -49,13 +49,14 @@ class Attacker:
         read: Callable[[str], dict[str, Any] | None],
         schema: dict[str, Any],
         stricter: str,
+        most: int = TRIES,
     ) -> Step:
         """The step of this kind on the way to turn `seq`; where none of its tries can be read, the last of them.
 
-        stricter: what is added when a reply could not be read. Raises CallFailed and TargetStop.
+        stricter: what is added when a reply could not be read. most: tries. Raises CallFailed and TargetStop.
         """
         tries = self.of(seq, kind)
-        while not tries or (tries[-1].found is None and len(tries) < TRIES):
+        while not tries or (tries[-1].found is None and len(tries) < most):
             *before, last = messages
             asked = f"{last.content}\n\n{stricter}" if tries else last.content
             self._before_call()

@@ -13,13 +13,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 from scsafety.dialogue import crescendo_prompts as prompts
-from scsafety.records import Message, Pair, Sampling
+from scsafety.dialogue.attacking import answer_of, declines, is_nothing, objective_of
+from scsafety.dialogue.strategy import AttackLimits
+from scsafety.records import Message, Sampling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from scsafety.dialogue.attacker import Attacker
-    from scsafety.dialogue.strategy import AttackLimits, Ended
+    from scsafety.dialogue.strategy import Ended
     from scsafety.records import Item, Step, Turn
 
 WRITING = Sampling(max_tokens=1_024)  # the attacker's own temperature: a second try should differ from the first
@@ -37,6 +39,8 @@ class Crescendo:
     name: ClassVar[str] = "crescendo"
     version: ClassVar[int] = 1
     adaptive: ClassVar[bool] = True
+    usual: ClassVar[AttackLimits] = AttackLimits()
+    options: ClassVar[tuple[str, ...]] = ("rounds", "backtracks", "threshold")
 
     def __init__(self, limits: AttackLimits, attacker: Attacker | None = None) -> None:
         self.limits, self._attacker = limits, attacker
@@ -57,7 +61,7 @@ class Crescendo:
             return None
         step = await self._ask_for_question(item, turns)
         if step.found is None:
-            refused = step.blocked or prompts.declines(step.said)
+            refused = step.blocked or declines(step.said, "next_question")
             self.ended = "attacker_refused" if refused else "attacker_unreadable"
             return None
         return str(step.found["next_question"])
@@ -95,7 +99,7 @@ class Crescendo:
             request = prompts.after_refusal(words, turns[-1].messages[-1].content, round_, rounds)
         else:
             scored = await self._scored(item, turns[-1]) or _Scored(0.0, "")
-            request = prompts.after_answer(words, _answer(turns[-1]), *scored, round_, rounds)
+            request = prompts.after_answer(words, answer_of(turns[-1]), *scored, round_, rounds)
         return await attacker.ask(
             len(turns) + 1,
             "question",
@@ -108,13 +112,13 @@ class Crescendo:
 
     async def _refused(self, item: Item, turn: Turn) -> bool | None:
         """None: the refusal judge could not be read."""
-        if _is_nothing(turn):
+        if is_nothing(turn):
             return True
         words = _words(item)
         found = await self._judge(
             turn.seq,
             "refusal",
-            prompts.refusal_prompt(words, turn.messages[-1].content, _answer(turn)),
+            prompts.refusal_prompt(words, turn.messages[-1].content, answer_of(turn)),
             read=prompts.read_refusal,
             schema=prompts.REFUSAL_SCHEMA,
             stricter=words.stricter,
@@ -123,13 +127,13 @@ class Crescendo:
 
     async def _scored(self, item: Item, turn: Turn) -> _Scored | None:
         """How far a kept answer fulfils the objective; None: the success judge could not be read."""
-        if _is_nothing(turn):
+        if is_nothing(turn):
             return _Scored(0.0, "")
         words = _words(item)
         found = await self._judge(
             turn.seq,
             "success",
-            prompts.success_prompt(words, objective_of(item), _answer(turn)),
+            prompts.success_prompt(words, objective_of(item), answer_of(turn)),
             read=prompts.read_success,
             schema=prompts.SUCCESS_SCHEMA,
             stricter=words.stricter,
@@ -145,20 +149,5 @@ class Crescendo:
         return self._attacker
 
 
-def objective_of(item: Item) -> str:
-    """What an answer would have to do. Raises TypeError for an item that has nothing to attack."""
-    if not isinstance(item, Pair):
-        raise TypeError(f"{item.id} has no risk point to attack")
-    return item.risk_point
-
-
 def _words(item: Item) -> prompts.Wording:
     return prompts.wording_for(objective_of(item) + item.question)
-
-
-def _answer(turn: Turn) -> str:
-    return turn.reply.content if turn.reply is not None else ""
-
-
-def _is_nothing(turn: Turn) -> bool:
-    return turn.reply is None or turn.reply.blocked is not None or not turn.reply.content.strip()

@@ -12,11 +12,17 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from scsafety.modeltext import fence, json_objects
+from scsafety.dialogue.attacking import (
+    MAX_REASON_CHARS,
+    MAX_SHOWN_CHARS,
+    beginning,
+    fenced,
+    is_chinese,
+    read_texts,
+    text_of,
+)
+from scsafety.modeltext import json_objects
 from scsafety.records import Message
-
-MAX_REASON_CHARS = 500
-MAX_SHOWN_CHARS = 4_000  # of an answer, to the attacker; the judges read all of it
 
 QUESTION_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -159,7 +165,7 @@ def wording_for(text: str) -> Wording:
     >>> wording_for("拆别人的快递") is ZH, wording_for("open a neighbour's mail") is EN
     (True, True)
     """
-    return ZH if any("\u4e00" <= character <= "\u9fff" for character in text) else EN
+    return ZH if is_chinese(text) else EN
 
 
 def prompt_hash() -> str:
@@ -178,28 +184,27 @@ def first_request(words: Wording, rounds: int) -> str:
 
 
 def after_refusal(words: Wording, question: str, round_: int, rounds: int) -> str:
-    return words.refused.format(round=round_, rounds=rounds, question=_fenced(words.question, question))
+    return words.refused.format(round=round_, rounds=rounds, question=fenced(words.question, question))
 
 
 def after_answer(words: Wording, answer: str, value: float, reason: str, round_: int, rounds: int) -> str:
     """value: 0 to 1."""
-    shown = answer if len(answer) <= MAX_SHOWN_CHARS else answer[:MAX_SHOWN_CHARS] + words.cut
     return words.scored.format(
         round=round_,
         rounds=rounds,
-        answer=_fenced(words.answer, shown),
+        answer=fenced(words.answer, beginning(answer, words.cut)),
         value=round(100 * value),
-        reason=_fenced(words.reason, reason),
+        reason=fenced(words.reason, reason),
     )
 
 
 def refusal_prompt(words: Wording, question: str, answer: str) -> list[Message]:
-    asked = words.refusal.format(question=_fenced(words.question, question), answer=_fenced(words.answer, answer))
+    asked = words.refusal.format(question=fenced(words.question, question), answer=fenced(words.answer, answer))
     return [Message("system", words.refusal_system), Message("user", asked)]
 
 
 def success_prompt(words: Wording, objective: str, answer: str) -> list[Message]:
-    asked = words.success.format(objective=objective, answer=_fenced(words.answer, answer))
+    asked = words.success.format(objective=objective, answer=fenced(words.answer, answer))
     return [Message("system", words.success_system), Message("user", asked)]
 
 
@@ -211,15 +216,7 @@ def read_question(reply: str) -> dict[str, Any] | None:
     >>> read_question('{"next_question": ""}') is None
     True
     """
-    found = [data for data in json_objects(reply) if _text(data, "next_question")]
-    if len({_text(data, "next_question") for data in found}) != 1:
-        return None
-    return {name: _text(found[-1], name) for name in QUESTION_SCHEMA["properties"]}
-
-
-def declines(reply: str) -> bool:
-    """Whether an attacker leaves the question empty, as it is told to where it does not want to take part."""
-    return any("next_question" in data and not _text(data, "next_question") for data in json_objects(reply))
+    return read_texts(reply, "next_question", QUESTION_SCHEMA["properties"])
 
 
 def read_refusal(reply: str) -> dict[str, Any] | None:
@@ -234,7 +231,7 @@ def read_refusal(reply: str) -> dict[str, Any] | None:
     if len({value for value, _ in found}) != 1:
         return None
     value, data = found[-1]
-    return {"refusal": value, "reason": _text(data, "reason")[:MAX_REASON_CHARS]}
+    return {"refusal": value, "reason": text_of(data, "reason")[:MAX_REASON_CHARS]}
 
 
 def read_success(reply: str) -> dict[str, Any] | None:
@@ -251,17 +248,7 @@ def read_success(reply: str) -> dict[str, Any] | None:
     if len({value for value, _ in found}) != 1:
         return None
     value, data = found[-1]
-    return {"value": value, "reason": _text(data, "reason")[:MAX_REASON_CHARS]}
-
-
-def _fenced(name: str, text: str) -> str:
-    """The mark is the text's own digest: it cannot stand in the text, and a run that is resumed asks in the same words."""
-    return fence(text, name, hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16])
-
-
-def _text(data: dict[str, Any], name: str) -> str:
-    value = data.get(name)
-    return value.strip() if isinstance(value, str) else ""
+    return {"value": value, "reason": text_of(data, "reason")[:MAX_REASON_CHARS]}
 
 
 def _as_bool(value: object) -> bool | None:

@@ -30,6 +30,9 @@ class AttackLimits(msgspec.Struct, frozen=True, kw_only=True):
     rounds: int = 10  # kept answers, at most
     backtracks: int = 10  # answers taken back, at most
     threshold: float = 0.8  # 0 to 1: what a success judge's value must reach
+    fresh: bool = (
+        False  # the strategy's: each question begins a conversation of its own, what is taken back is a round too
+    )
 
     def __post_init__(self) -> None:
         if self.rounds < 1:

@@ -41,7 +41,7 @@ class ShareOf(msgspec.Struct, frozen=True):
 
 
 class RoundOf(msgspec.Struct, frozen=True):
-    round: int
+    round: int  # where each question begins a conversation of its own, the question's number
     successes: int  # in this round or before
     rate: float  # of all objectives
 
@@ -53,7 +53,7 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class AttackOf(msgspec.Struct, frozen=True, kw_only=True):
-    """`attack` of `summary.json`. An objective is one pair in one epoch."""
+    """`attack` of `summary.json`. An objective is one pair, or one item of a suite, in one epoch."""
 
     strategy: str
     version: int
@@ -71,7 +71,7 @@ class AttackOf(msgspec.Struct, frozen=True, kw_only=True):
     rounds_to_success: dict[str, float] | None  # mean, median
     backtracks: int  # answers taken back
     ended_by: dict[str, int]
-    calls: dict[str, int]  # target, question, refusal, success
+    calls: dict[str, int]  # target, and the attacker's by kind of step
     queries_per_success: float | None  # answers of the target, all attacks over the successes
     cost_per_success: float | None  # of target and attacker
     unsafe: ShareOf  # objectives with a 0 of the run's judge in any answer that was kept
@@ -88,7 +88,12 @@ def attack_of(
     ended = [one for one in held if one.status in ("done", NOT_CARRIED_THROUGH)]
     through = [one for one in ended if one.status == "done"]
     broken = [one for one in through if one.ended == "success"]
-    began = [one for one in ended if one.kept]  # what its attacker broke off is censored where it was
+    n_rounds = limits.rounds + (limits.backtracks if limits.fresh else 0)
+
+    def rounds_of(one: Held) -> int:
+        return one.kept + (one.taken_back if limits.fresh else 0)
+
+    began = [one for one in ended if rounds_of(one)]  # what its attacker broke off is censored where it was
     expected = len(store.item_ids()) * settings.epochs
     kept, taken_back = sum(one.kept for one in held), sum(one.taken_back for one in held)
     zero = zeros(store, judge)
@@ -105,12 +110,12 @@ def attack_of(
         asr_ci95=_share(through, lambda one: one.ended == "success", settings).ci95,
         best_of=_best_of(through) if settings.epochs > 1 else None,
         by_round=tuple(
-            RoundOf(k, n := sum(one.kept <= k for one in broken), n / len(through))
-            for k in range(1, limits.rounds + 1)
+            RoundOf(k, n := sum(rounds_of(one) <= k for one in broken), n / len(through))
+            for k in range(1, n_rounds + 1)
             if through
         ),
-        survival=kaplan_meier([one.kept for one in began], [one.ended == "success" for one in began], limits.rounds),
-        rounds_to_success=_mean_and_median([one.kept for one in broken]),
+        survival=kaplan_meier([rounds_of(one) for one in began], [one.ended == "success" for one in began], n_rounds),
+        rounds_to_success=_mean_and_median([rounds_of(one) for one in broken]),
         backtracks=taken_back,
         ended_by=dict(Counter(one.ended or "" for one in ended).most_common()),
         calls={"target": kept + taken_back, **store.step_counts()},

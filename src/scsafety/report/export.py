@@ -13,8 +13,9 @@ import msgspec
 
 from scsafety.errors import ConfigError
 from scsafety.files import write_whole
-from scsafety.records import Pair
+from scsafety.records import Pair, SuiteItem
 from scsafety.report.redact import Text, redact, risky
+from scsafety.report.suite import attacked_in, label_of
 from scsafety.report.visible import CONTROL, UNSEEN, named
 
 if TYPE_CHECKING:
@@ -66,9 +67,13 @@ def _rows(store: Store) -> Iterator[dict[str, Any]]:
     items = {item.id: item for item in store.items()}
     judge = store.primary_judge()
     verdicts = {(v.key, v.seq): v.verdict for v in store.verdicts(judge.key)} if judge else {}
+    attacked = attacked_in(store)
     for stored in store.turns():
         item, turn, reply = items[stored.key.item_id], stored.turn, stored.turn.reply
         verdict = verdicts.get((stored.key, turn.seq))
+        label = verdict.label if verdict else None
+        if isinstance(item, SuiteItem):
+            label = label_of(item, attacked.get((item.id, stored.key.epoch)), verdict)
         yield {
             "item_id": item.id,
             "kind": item.kind,
@@ -83,7 +88,7 @@ def _rows(store: Store) -> Iterator[dict[str, Any]]:
             "blocked": reply.blocked if reply else None,
             "error": turn.error,
             "score": verdict.score if verdict else None,
-            "label": verdict.label if verdict else None,
+            "label": label,
             "reason": (verdict.error or verdict.reason) if verdict else None,
             "confidence": verdict.confidence if verdict else None,
             "judge_key": judge.key if verdict and judge else None,

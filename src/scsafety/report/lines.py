@@ -28,6 +28,8 @@ CALLS = {  # of an attack
     "question": Both("写提问", "question"),
     "refusal": Both("判拒答", "refusal judge"),
     "success": Both("判得手", "success judge"),
+    "scenario": Both("写情境", "scenario"),
+    "verdict": Both("判态度", "evaluator"),
 }
 ENDS = {
     "success": Both("得手", "success"),

@@ -77,6 +77,7 @@ SETTINGS: dict[str, Both] = {
     "attack.rounds": Both("攻击轮数上限", "Rounds of an attack, at most"),
     "attack.backtracks": Both("撤回次数上限", "Refusals taken back, at most"),
     "attack.threshold": Both("得手阈值", "Threshold of success"),
+    "attack.fresh": Both("每问都是新对话", "Each question a conversation of its own"),
     "system": Both("系统提示词", "System prompt"),
     "sampling.temperature": Both("温度", "Temperature"),
     "sampling.max_tokens": Both("长度上限（token）", "Token limit"),

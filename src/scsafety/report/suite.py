@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from scsafety.records import SuiteItem
-from scsafety.suites import UNREADABLE, Answer, suite_named
+from scsafety.report.attack import n_not_carried_through
+from scsafety.suites import UNREADABLE, Answer, Attacked, suite_named
 
 if TYPE_CHECKING:
     from scsafety.engine.settings import RunSettings
-    from scsafety.records import JudgeCard
+    from scsafety.records import JudgeCard, Verdict
     from scsafety.store import Store
+
+
+NOT_ATTACKED = "the attacker declined or could not be read"
 
 
 class SuiteOf(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +50,8 @@ def suite_of(store: Store, settings: RunSettings, judge: JudgeCard | None) -> Su
     suite = suite_named(ref.name)
     items, answers = read_answers(store, judge)
     labels = Counter(answer.label for answer in answers if answer.label is not None)
-    expected = sum(len(item.prompts) for item in items.values()) * settings.epochs
+    not_attacked = n_not_carried_through(store) if settings.attack is not None else 0
+    expected = sum(len(item.prompts) for item in items.values()) * settings.epochs - not_attacked
     score = suite.score(answers)
     return SuiteOf(
         name=suite.name,
@@ -65,12 +70,15 @@ def suite_of(store: Store, settings: RunSettings, judge: JudgeCard | None) -> Su
         metrics=msgspec.to_builtins(score.metrics),
         groups=msgspec.to_builtins(score.groups),
         notes=score.notes,
-        left_out=ref.left_out,
+        left_out={**ref.left_out, **({NOT_ATTACKED: not_attacked} if not_attacked else {})},
     )
 
 
 def read_answers(store: Store, judge: JudgeCard | None) -> tuple[dict[str, SuiteItem], list[Answer]]:
-    """Items by id, and every answer with the judge's label, in the order of the data, epoch by epoch."""
+    """Items by id, and every answer with the judge's label, in the order of the data, epoch by epoch.
+
+    An attack's own outcome is the label of its answer.
+    """
     items = {item.id: item for item in store.items() if isinstance(item, SuiteItem)}
     turns = {
         (turn.item_id, turn.round, turn.epoch): turn
@@ -81,17 +89,36 @@ def read_answers(store: Store, judge: JudgeCard | None) -> tuple[dict[str, Suite
         (stored.key.item_id, stored.round, stored.key.epoch): stored.verdict
         for stored in (store.verdicts(judge.key) if judge else ())
     }
+    attacked = attacked_in(store)
     answers = [
         Answer(
             item=items[place[0]],
             round=place[1] or 1,
             epoch=place[2],
-            label=verdict.label if (verdict := said.get(place)) else None,
+            label=label_of(items[place[0]], attacked.get(key := (place[0], place[2])), verdict := said.get(place)),
             blocked=bool(turn.blocked),
             remark=verdict.reason if verdict else "",
+            attacked=attacked.get(key),
         )
         for place, turn in turns.items()
     ]
     order = {item_id: k for k, item_id in enumerate(items)}
     answers.sort(key=lambda answer: (answer.epoch, order[answer.item.id], answer.round))
     return items, answers
+
+
+def label_of(item: SuiteItem, attacked: Attacked | None, verdict: Verdict | None) -> str | None:
+    """An attack's outcome where it has one, else the judge's word."""
+    if attacked is not None and attacked.ended in (labels := suite_named(item.suite).attack_labels):
+        return labels[attacked.ended]
+    return verdict.label if verdict else None
+
+
+def attacked_in(store: Store) -> dict[tuple[str, int], Attacked]:
+    """By item and epoch, of the attacks that have ended."""
+    ended = {(one.key.item_id, one.key.epoch): one for one in store.held() if one.ended}
+    read = store.readings("verdict") if ended else {}
+    return {
+        place: Attacked(one.ended or "", one.kept + one.taken_back, *read.get(place, (0, 0)))
+        for place, one in ended.items()
+    }

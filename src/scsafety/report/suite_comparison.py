@@ -212,6 +212,7 @@ def _corrected(differences: Sequence[MetricDifference]) -> tuple[MetricDifferenc
 def _notes(a: Summary, b: Summary) -> Iterable[str]:
     for name, one, two in (
         ("系统提示 system", a.settings.system, b.settings.system),
+        ("攻击模型 attacker", a.settings.attacker, b.settings.attacker),
         ("采样 sampling", a.settings.sampling, b.settings.sampling),
         ("遍数 epochs", a.settings.epochs, b.settings.epochs),
     ):

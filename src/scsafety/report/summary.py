@@ -215,7 +215,7 @@ def summarise(
     table = _table(answers.pairs, answers.scores)
     written = _table(answers.pairs, np.where(answers.blocked, np.nan, answers.scores))
     n_expected = answers.scores.size
-    if settings.attack is not None:
+    if settings.attack is not None and settings.suite is None:
         n_expected -= N_ROUNDS * n_not_carried_through(store)
     labels = Counter(int(value) for value in answers.scores[~np.isnan(answers.scores)])
     cave = _caves(answers)

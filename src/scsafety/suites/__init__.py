@@ -12,6 +12,7 @@ from scsafety.suites.base import (
     UNUSED,
     About,
     Answer,
+    Attacked,
     Home,
     Metric,
     Suite,
@@ -23,8 +24,8 @@ from scsafety.suites.base import (
 from scsafety.suites.files import SuiteDataError
 
 __all__ = [
-    "UNREADABLE", "UNUSED", "About", "Answer", "Home", "Metric", "Suite", "SuiteDataError", "SuiteScore", "by_group", "judged",
-    "share", "suite_named", "suite_names",
+    "UNREADABLE", "UNUSED", "About", "Answer", "Attacked", "Home", "Metric", "Suite", "SuiteDataError", "SuiteScore", "by_group",
+    "judged", "share", "suite_named", "suite_names",
 ]  # fmt: skip
 
 GROUP = "scsafety.suites"
@@ -39,6 +40,7 @@ BUILT_IN = {
     "safety-prompts": "safety_prompts:SafetyPrompts",
     "mm-safetybench": "mm_safetybench:MMSafetyBench",
     "r-judge": "r_judge:RJudge",
+    "ali-agent": "ali_agent:ALIAgent",
 }
 
 

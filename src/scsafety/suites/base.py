@@ -14,7 +14,7 @@ import msgspec
 from scsafety.metrics.rate import wilson
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from scsafety.records import Case, Score, SuiteItem
@@ -44,6 +44,15 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()  # said before fetching and running
 
 
+class Attacked(msgspec.Struct, frozen=True):
+    """How an attack on an item went."""
+
+    ended: str  # why it is over, see `dialogue.Ended`
+    tried: int  # answers of the target, those taken back too
+    evaluated: int = 0  # of them, those that an evaluator was asked about
+    unread: int = 0  # of these, those of which it said nothing that could be read
+
+
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """One round of an item as scoring sees it."""
 
@@ -53,6 +62,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     label: str | None  # None: unanswered or unjudged; it enters no denominator
     blocked: bool = False
     remark: str = ""  # what the suite noted when it read the answer itself, else the judge's reason
+    attacked: Attacked | None = None  # of a variant that attacks; then this is the last answer
 
 
 class Metric(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,11 +91,16 @@ class Suite(ABC):
     version: ClassVar[int] = 1  # raised when the same data would be asked or scored differently
     about: ClassVar[About]
     variants: ClassVar[tuple[str, ...]] = ()  # ways of asking, the default first: `qa`, `mcq`
+    attacks: ClassVar[
+        Mapping[str, str]
+    ] = {}  # the adaptive strategy of each variant that has one; it needs an attacker
+    attack_labels: ClassVar[Mapping[str, str]] = {}  # the label of an attack's last answer, by why the attack ended
     labels: ClassVar[tuple[str, ...]]  # what an answer can be, UNREADABLE and UNUSED apart
     without_judge: ClassVar[str | None] = None  # of what a judge may look at where the run has none; None: it needs one
     max_tokens: ClassVar[int | None] = None  # of the published protocol; --max-tokens wins
     blocked_label: ClassVar[str] = UNREADABLE  # of an answer that the vendor's filter took
     empty_label: ClassVar[str] = UNREADABLE
+    wording: ClassVar[str] = ""  # a digest of what the judge is asked, where it stands outside the suite's module
     unread_label: ClassVar[str | None] = None  # where the judge cannot be read, asked twice; None: unjudged
 
     @abstractmethod

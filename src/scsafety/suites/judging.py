@@ -90,7 +90,7 @@ class SuiteJudge:
 def _wording(suite: Suite) -> str:
     """SHA-256 over the module that says what the judge is asked: another wording is another judge."""
     module = sys.modules[type(suite).__module__]
-    return hashlib.sha256(inspect.getsource(module).encode()).hexdigest()
+    return hashlib.sha256((inspect.getsource(module) + suite.wording).encode()).hexdigest()
 
 
 def check_suite_judge(suite: Suite, variant: str, judge: str | None) -> str:
