@@ -205,7 +205,7 @@ def _who(
     check_judge(judge, judge_base_url, environ)
     return endpoint, {
         "model": model,
-        "base_url": endpoint.base_url if endpoint else None,
+        "base_url": (endpoint.base_url or None) if endpoint else None,
         "form_sha256": form_hash(endpoint),
         "thinking": switched,
         "judge": judge,
@@ -241,7 +241,7 @@ def _check_attacker(
     if attacker is None:
         raise ConfigError(f"--strategy {strategy} needs a model that attacks: --attacker provider/model")
     endpoint = check_target(attacker, judge_address(attacker, attacker_base_url, model, base_url), environ)
-    return endpoint.base_url if endpoint else None
+    return (endpoint.base_url or None) if endpoint else None
 
 
 class Estimate(msgspec.Struct, frozen=True):

@@ -6,9 +6,17 @@ from scsafety.dialogue.attacker import Attacker
 from scsafety.dialogue.crescendo import Crescendo
 from scsafety.dialogue.hold import PLACEHOLDER_VERSION, hold_dialogue
 from scsafety.dialogue.named import strategy_named
-from scsafety.dialogue.strategy import NOT_THE_TARGETS, AttackLimits, Ended, FixedFollowUp, Strategy, SuiteRounds
+from scsafety.dialogue.strategy import (
+    NOT_THE_TARGETS,
+    AttackLimits,
+    Ended,
+    FixedFollowUp,
+    FixedStrategy,
+    Strategy,
+    SuiteRounds,
+)
 
 __all__ = [
-    "NOT_THE_TARGETS", "PLACEHOLDER_VERSION", "AttackLimits", "Attacker", "Crescendo", "Ended", "FixedFollowUp", "Strategy",
-    "SuiteRounds", "hold_dialogue", "strategy_named",
+    "NOT_THE_TARGETS", "PLACEHOLDER_VERSION", "AttackLimits", "Attacker", "Crescendo", "Ended", "FixedFollowUp", "FixedStrategy",
+    "Strategy", "SuiteRounds", "hold_dialogue", "strategy_named",
 ]  # fmt: skip
