@@ -165,7 +165,7 @@ LOCAL = ("run", "--model", "openai-compatible/x", "--base-url", "http://127.0.0.
         ((*LOCAL, "--judge", "broken"), FAILS.format("the judge broken", "mod:J")),
         ((*LOCAL, "--judge", "not-one"), "the judge not-one of bad-plugin 0.3 (builtins:int) is no subclass of"),
         ((*LOCAL, "--judge", "misnamed"), "(fine:J) calls itself 'another': both names must be one"),
-        ((*LOCAL, "--judge", "brokn"), "--judge 'brokn' is unknown; did you mean 'broken'?"),
+        ((*LOCAL, "--judge", "brokn"), "or chain:A,B; did you mean 'broken'?"),
         (("run", "--model", "deepseek/x", "--dry-run"), SHADOWS.format("target deepseek")),
         (("run", "--model", "broken/x", "--dry-run"), FAILS.format("the target broken", "mod:T")),
         (("suite", "info", "or-bench"), SHADOWS.format("suite or-bench")),

@@ -86,11 +86,11 @@ def judge_plugin(name: str) -> PluginJudge:
     """Raises ConfigError for an unknown name and for a plug-in that cannot be used."""
     found: PluginJudge | None = load_plugin(JUDGE, name, NAMES, PluginJudge)
     if found is None:
-        known = ", ".join((*NAMES[:2], *plugin_names(JUDGE, NAMES)))
-        near = unknown_name(name, known.split(", "))
-        guess = f"{near} " if near.startswith("did") else ""
+        known = (*NAMES[:2], *plugin_names(JUDGE, NAMES))
+        near = unknown_name(name, known)
+        guess = f"; {near}" if near.startswith("did") else ""
         raise ConfigError(
-            f"--judge {name!r} is unknown; {guess}give {known}, provider/model, guard:NAME, panel:A,B,C, cascade:A,B or "
-            "chain:A,B"
+            f"--judge {name!r} is unknown; give {', '.join(known)}, provider/model, guard:NAME, panel:A,B,C, cascade:A,B or "
+            f"chain:A,B{guess}"
         )
     return found

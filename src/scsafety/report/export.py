@@ -28,6 +28,7 @@ COLUMNS = (
     "item_id", "kind", "sub_dimension", "round", "epoch", "strategy", "question", "answer", "reasoning", "finish_reason",
     "blocked", "error", "score", "label", "reason", "confidence", "judge_key", "risk_point", "created_at",
 )  # fmt: skip
+TYPES: dict[str, type] = {"round": int, "epoch": int, "score": int, "confidence": float}  # of columns that hold no text
 SUITE = "suite"
 FORMULA_STARTS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 
@@ -149,8 +150,8 @@ def write_parquet(store: Store, path: Path, *, leave_out: bool = False) -> None:
 
 def _parquet_fields(pa: Any) -> list[Any]:
     """Column types by name, so that a column without a value has its type too."""
-    numbers = {"round": pa.int64(), "epoch": pa.int64(), "score": pa.int64(), "confidence": pa.float64()}
-    return [pa.field(name, numbers.get(name, pa.string())) for name in COLUMNS]
+    known = {int: pa.int64(), float: pa.float64(), str: pa.string()}
+    return [pa.field(name, known[TYPES.get(name, str)]) for name in COLUMNS]
 
 
 FORMATS: dict[str, Callable[..., Iterator[str]]] = {"jsonl": jsonl, "csv": csv_lines}
