@@ -58,7 +58,7 @@ def test_the_datasets_layout_says_licence_and_hash(tmp_path: Path) -> None:
     export_bank(bank, tmp_path, "hf")
 
     card = (tmp_path / "README.md").read_text("utf-8")
-    assert "license: cc-by-4.0" in card
+    assert 'license: "cc-by-4.0"' in card
     assert bank.hash in card
 
 

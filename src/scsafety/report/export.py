@@ -95,8 +95,12 @@ def _rows(store: Store) -> Iterator[dict[str, Any]]:
 
 def jsonl(store: Store, *, leave_out: bool = False) -> Iterator[str]:
     """What cannot be seen is written as `\\uXXXX`: the same text to a parser, and nothing that moves a terminal."""
-    for row in rows(store, leave_out=leave_out):
-        yield UNSEEN.sub(_escaped, msgspec.json.encode(row).decode())
+    return map(json_line, rows(store, leave_out=leave_out))
+
+
+def json_line(row: Mapping[str, Any]) -> str:
+    """One of these lines."""
+    return UNSEEN.sub(_escaped, msgspec.json.encode(row).decode())
 
 
 def csv_lines(store: Store, *, leave_out: bool = False) -> Iterator[str]:
