@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -56,7 +57,7 @@ def export_bank(bank: Bank, out: Path, form: str) -> list[Path]:
     written = []
     for name, rows in parts.items():
         if rows:
-            path = out / f"{name}.{form}"
+            path = out / f"{name}.{SUFFIX.get(form, form)}"
             WRITERS[form](path, rows)
             written.append(path)
     return written
@@ -85,6 +86,14 @@ def _write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
     path.write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
 
 
+def _write_single_turns(path: Path, rows: list[dict[str, Any]], *, question: str, answer: str) -> None:
+    """First questions for frameworks that ask one and no more. One that needs its system prompt would be another: left out."""
+    kept = [row for row in rows if row.get("system") is None]
+    texts = [{"id": row["id"], question: row["question"], answer: row.get("good_answer", "")} for row in kept]
+    canaries = ({"canary": row["canary"]} if row["canary"] else {} for row in kept)
+    _write_jsonl(path, [text | canary for text, canary in zip(texts, canaries, strict=True)])
+
+
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\r\n")
@@ -110,5 +119,8 @@ WRITERS: dict[str, Callable[[Path, list[dict[str, Any]]], None]] = {
     "jsonl": _write_jsonl,
     "csv": _write_csv,
     "parquet": _write_parquet,
+    "evalscope": partial(_write_single_turns, question="query", answer="response"),  # its general_qa
+    "opencompass": partial(_write_single_turns, question="question", answer="answer"),  # its custom qa
 }
+SUFFIX = {"evalscope": "jsonl", "opencompass": "jsonl"}
 FORMATS = (*WRITERS, "hf")
