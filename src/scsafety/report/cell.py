@@ -33,7 +33,7 @@ def run_html(summary: Summary) -> str:
     if summary.suite is not None:
         columns = ("", "值 value", "95% 区间", "n")
         return _cell(heading, suite_facts(summary, summary.suite), [_Table(columns, list(metric_rows(summary.suite)))])
-    folded = _Table(("", "得分 score", "答数 n"), list(sub_rows(summary)), "24 个子维度 sub-dimensions")
+    folded = _Table(("", "得分 score", "答数 n"), list(sub_rows(summary)), "子维度 sub-dimensions")
     return _cell(heading, facts(summary), [_Table(BOARD, list(board_rows(summary))), folded])
 
 
@@ -50,7 +50,7 @@ def comparison_html(found: Comparison) -> str:
     ]
     tables = [
         _Table(APART, rows[:n_leading]),
-        _Table(APART, rows[n_leading:], "24 个子维度 sub-dimensions"),
+        _Table(APART, rows[n_leading:], "子维度 sub-dimensions"),
         _Table(
             ("", "A → B", "问 question", "A", "B"),
             changed,
