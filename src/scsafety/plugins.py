@@ -6,7 +6,9 @@ Names are looked up when one is asked for, and a package is imported when it is 
 from __future__ import annotations
 
 import difflib
-from importlib.metadata import entry_points
+import sys
+from functools import lru_cache
+from importlib.metadata import distributions
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scsafety.errors import ConfigError, ScsafetyError
@@ -30,7 +32,7 @@ TARGET = Kind("target", "scsafety.targets", "scsafety.targets.plugin.PluginTarge
 
 def plugin_names(kind: Kind, own: Collection[str]) -> list[str]:
     """The names that other packages register, those of scsafety's own left out."""
-    return sorted({point.name for point in entry_points(group=kind.group)} - set(own))
+    return sorted({point.name for point in _points(kind)} - set(own))
 
 
 def load_plugin(
@@ -45,7 +47,7 @@ def load_plugin(
     own: scsafety's names, which nobody else may take. Raises ConfigError, which names the package, and what the class itself
     raises of scsafety's errors.
     """
-    points = [point for point in entry_points(group=kind.group) if point.name == name]
+    points = [point for point in _points(kind) if point.name == name]
     if not points:
         return None
     packages = " and ".join(sorted(map(_package, points)))
@@ -75,6 +77,24 @@ def unknown_name(name: str, known: Iterable[str]) -> str:
     names = list(known)
     near = difflib.get_close_matches(name, names, n=1)
     return f"did you mean {near[0]!r}?" if near else f"there is {', '.join(names)}"
+
+
+def _points(kind: Kind) -> list[EntryPoint]:
+    return [point for point in _installed(tuple(sys.path)) if point.group == kind.group]
+
+
+@lru_cache(maxsize=8)
+def _installed(path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+    """All plug-ins on this path, looked up once: a package that does not name us is not parsed, of which there are hundreds."""
+    found: dict[str, tuple[EntryPoint, ...]] = {}
+    for dist in distributions(path=list(path)):
+        if "scsafety." in (
+            dist.read_text("entry_points.txt") or ""
+        ):  # the first on the path is the one that is imported
+            found.setdefault(
+                dist.name, tuple(point for point in dist.entry_points if point.group.startswith("scsafety."))
+            )
+    return tuple(point for points in found.values() for point in points)
 
 
 def _package(point: EntryPoint) -> str:
