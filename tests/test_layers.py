@@ -19,12 +19,14 @@ LAYERS = {
     "errors": 0,
     "files": 0,
     "modeltext": 0,
+    "plugins": 0,
     "taxonomy": 0,
     "bank": 1,
     "targets": 2,
     "dialogue": 3,
     "judge": 4,
     "suites": 5,
+    "contract": 6,
     "store": 6,
     "engine": 7,
     "report": 8,
@@ -33,7 +35,7 @@ LAYERS = {
     "cli": 11,
     "__main__": 12,
 }
-BASE = {"records", "errors", "files", "modeltext", "taxonomy"}
+BASE = {"records", "errors", "files", "modeltext", "plugins", "taxonomy"}
 EDGE = {"cli", "__main__"}
 HEAVY = ("aiohttp", "numpy", "xllamacpp", "jinja2", "rich")
 

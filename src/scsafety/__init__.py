@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from scsafety.api import load_run, run, score
+    from scsafety.api import compare, load_run, run, score
     from scsafety.bank import load_bank
 
-__all__ = ["load_bank", "load_run", "run", "score"]
+__all__ = ["compare", "load_bank", "load_run", "run", "score"]
 
 
 def __getattr__(name: str) -> Any:

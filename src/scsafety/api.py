@@ -64,6 +64,9 @@ from scsafety.targets.prices import Spent, cost_of, load_prices
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    import pandas as pd
+    import polars as pl
+
     from scsafety.judge import Judge
     from scsafety.judge.gold import Split
     from scsafety.judge.making import Made
@@ -208,7 +211,7 @@ def _who(
     check_judge(judge, judge_base_url, environ)
     return endpoint, {
         "model": model,
-        "base_url": endpoint.base_url if endpoint else None,
+        "base_url": (endpoint.base_url or None) if endpoint else None,
         "form_sha256": form_hash(endpoint),
         "thinking": switched,
         "judge": judge,
@@ -238,7 +241,7 @@ def _check_attacker(
     if attacker is None:
         raise ConfigError(f"{who} needs a model that attacks: --attacker provider/model")
     endpoint = check_target(attacker, judge_address(attacker, attacker_base_url, model, base_url), environ)
-    return endpoint.base_url if endpoint else None
+    return (endpoint.base_url or None) if endpoint else None
 
 
 class Estimate(msgspec.Struct, frozen=True):
@@ -659,6 +662,41 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         """The store, for reading; a context manager."""
         return Store.open(self.folder / DB_NAME)
 
+    def items(self) -> pl.DataFrame:
+        """What was asked about, an item a row. This and the other tables need `scsafety[notebook]`."""
+        return self._frame("items")
+
+    def turns(self) -> pl.DataFrame:
+        """Every kept turn with the primary judge's verdict, errors included: what `scsafety export` writes."""
+        return self._frame("turns")
+
+    def verdicts(self) -> pl.DataFrame:
+        """The last verdict of every judge on every turn."""
+        return self._frame("verdicts")
+
+    def dialogues(self) -> pl.DataFrame:
+        """Every dialogue that has begun, and how far it is."""
+        return self._frame("dialogues")
+
+    def to_pandas(self, table: str = "turns") -> pd.DataFrame:
+        """`items`, `turns`, `verdicts` or `dialogues` as a pandas table. Raises ConfigError."""
+        from scsafety.report.frames import pandas_frame
+
+        with self.open() as store:
+            return pandas_frame(store, table)
+
+    def _frame(self, table: str) -> pl.DataFrame:
+        from scsafety.report.frames import polars_frame
+
+        with self.open() as store:
+            return polars_frame(store, table)
+
+    def _repr_html_(self) -> str:
+        """For a notebook."""
+        from scsafety.report.cell import run_html
+
+        return run_html(self.summary)
+
 
 def load_run(run: str | Path, out: str | Path = DEFAULT_OUT) -> Run:
     """A run by its folder or name. Raises StoreError."""
@@ -707,11 +745,13 @@ def verify(run: str | Path, out: str | Path = DEFAULT_OUT) -> list[str]:
         return verify_run(store, loaded.summary, loaded.folder / SUMMARY)
 
 
-def compare(run_a: str | Path, run_b: str | Path, out: str | Path = DEFAULT_OUT, *, seed: int = 0) -> Comparison:
+def compare(
+    run_a: str | Path | Run, run_b: str | Path | Run, out: str | Path = DEFAULT_OUT, *, seed: int = 0
+) -> Comparison:
     """Run b against run a on the pairs that both answered. Raises ConfigError and StoreError."""
     from scsafety.report.comparison import compare_runs
 
-    a, b = load_run(run_a, out), load_run(run_b, out)
+    a, b = (run if isinstance(run, Run) else load_run(run, out) for run in (run_a, run_b))
     with a.open() as store_a, b.open() as store_b:
         return compare_runs(store_a, store_b, a.summary, b.summary, seed=seed)
 

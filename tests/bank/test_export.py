@@ -15,6 +15,8 @@ from scsafety.errors import ConfigError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from scsafety.records import BankItem
+
 
 @pytest.mark.parametrize("form", ["jsonl", "hf"])
 def test_json_lines_hold_every_field_of_every_item(form: str, tmp_path: Path) -> None:
@@ -58,10 +60,36 @@ def test_the_datasets_layout_says_licence_and_hash(tmp_path: Path) -> None:
     export_bank(bank, tmp_path, "hf")
 
     card = (tmp_path / "README.md").read_text("utf-8")
-    assert "license: cc-by-4.0" in card
+    assert 'license: "cc-by-4.0"' in card
     assert bank.hash in card
 
 
 def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="jsonl, csv, parquet, hf"):
+    with pytest.raises(ConfigError, match="jsonl, csv, parquet, evalscope, opencompass, hf"):
         export_bank(load_bank(), tmp_path, "xml")
+
+
+def canary(item: BankItem) -> dict[str, str]:
+    return {"canary": item.canary} if item.canary else {}
+
+
+@pytest.mark.parametrize(
+    ("form", "names"), [("evalscope", ("query", "response")), ("opencompass", ("question", "answer"))]
+)
+def test_other_frameworks_get_first_questions_alone_and_none_without_its_system_prompt(
+    form: str, names: tuple[str, str], tmp_path: Path
+) -> None:
+    bank = load_bank()
+
+    pairs, twins = export_bank(bank, tmp_path, form)
+
+    kept = [pair for pair in bank.pairs if pair.system is None]
+    assert 0 < len(kept) < len(bank.pairs)
+    assert any(canary(pair) for pair in kept)
+    assert [json.loads(line) for line in pairs.read_text("utf-8").splitlines()] == [
+        {"id": pair.id, names[0]: pair.question, names[1]: pair.good_answer, **canary(pair)} for pair in kept
+    ]
+    assert [json.loads(line) for line in twins.read_text("utf-8").splitlines()] == [
+        {"id": twin.id, names[0]: twin.question, names[1]: "", **canary(twin)} for twin in bank.twins
+    ]
+    assert not any(pair.follow_up in pairs.read_text("utf-8") for pair in bank.pairs[:200])

@@ -10,7 +10,7 @@ from aiohttp import web
 from scsafety import api
 from scsafety.engine.settings import Policy
 from scsafety.targets import chat
-from scsafety.targets.chat import Limits, _Gate
+from scsafety.targets.chat import Gate, Limits
 from tests.scripted_server import ScriptedServer
 from tests.small_bank import pair, write_bank
 
@@ -60,7 +60,7 @@ def test_a_small_endpoint_is_found_out_and_every_pair_answered(tmp_path: Path, m
 
 def test_the_width_falls_by_a_factor_and_rises_by_one_a_round() -> None:
     async def work() -> list[int]:
-        gate = _Gate(Limits(concurrency=10))
+        gate = Gate(Limits(concurrency=10))
         seen = [gate.width]
         gate.narrow()
         seen.append(gate.width)
@@ -78,7 +78,7 @@ def test_the_width_falls_by_a_factor_and_rises_by_one_a_round() -> None:
 
 def test_no_more_than_the_width_are_in_flight_and_all_get_their_turn() -> None:
     async def work() -> tuple[int, int]:
-        gate = _Gate(Limits(concurrency=4))
+        gate = Gate(Limits(concurrency=4))
         now = most = done = 0
 
         async def one(k: int) -> None:
@@ -98,7 +98,7 @@ def test_no_more_than_the_width_are_in_flight_and_all_get_their_turn() -> None:
 
 def test_a_cancelled_waiter_gives_its_turn_away() -> None:
     async def work() -> bool:
-        gate = _Gate(Limits(concurrency=1))
+        gate = Gate(Limits(concurrency=1))
         await gate.enter(1)
         first = asyncio.create_task(gate.enter(1))
         second = asyncio.create_task(gate.enter(1))

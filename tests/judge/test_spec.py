@@ -40,7 +40,7 @@ def test_every_form_is_read() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("offlin", "is unknown; give offline, offline-fast, provider/model"),
+        ("off lin", "is unknown; give offline, offline-fast, provider/model"),
         ("panel:offline", "write panel:A,B,C"),
         ("panel:offline,,offline-fast", "write panel:A,B,C"),
         ("cascade:offline,a/b,c/d", "write cascade:FIRST,SECOND"),

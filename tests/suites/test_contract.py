@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,6 +16,7 @@ from scsafety import api
 from scsafety.records import Case, SuiteItem
 from scsafety.suites import BUILT_IN, UNREADABLE, About, Answer, Metric, Suite, SuiteScore, judged, share, suite_named
 from scsafety.suites.contract import HOSTILE, check_suite, faults
+from tests.installing import install
 from tests.program import environment, scsafety
 from tests.scripted_server import ScriptedServer
 from tests.suites import test_ali_agent, test_mm_safetybench, test_r_judge
@@ -66,19 +65,7 @@ def test_a_built_in_suite_holds_the_contract(name: str, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The example as `pip install --target` leaves it, without pip: building needs a network or a backend that is here."""
-    target = tmp_path_factory.mktemp("site")
-    table = tomllib.loads((EXAMPLE / "pyproject.toml").read_text(encoding="utf-8"))
-    project = table["project"]
-    for module in table["tool"]["setuptools"]["py-modules"]:
-        shutil.copy(EXAMPLE / f"{module}.py", target)
-    meta = target / f"own_suite-{project['version']}.dist-info"
-    meta.mkdir()
-    (meta / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
-    ((group, points),) = project["entry-points"].items()
-    lines = [f"{name} = {value}" for name, value in points.items()]
-    (meta / "entry_points.txt").write_text("\n".join([f"[{group}]", *lines]))
-    return target
+    return install(EXAMPLE, tmp_path_factory.mktemp("site"))
 
 
 def test_the_example_is_found_under_its_name_and_holds_the_contract(installed: Path, tmp_path: Path) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from scsafety import taxonomy
+from scsafety.bank.card import card, write_dataset
 from scsafety.errors import ConfigError
+from scsafety.files import write_whole
 from scsafety.records import BankItem, content_hash
 
 if TYPE_CHECKING:
@@ -18,25 +21,18 @@ if TYPE_CHECKING:
 
     from scsafety.bank.load import Bank
 
-CARD = """---
-license: cc-by-4.0
-language: [zh]
-pretty_name: SC-Safety open bank
-task_categories: [text-generation, question-answering]
-tags: [safety, red-teaming, multi-turn, benchmark]
-configs:
-- config_name: pairs
-  data_files: data/pairs.jsonl
-- config_name: benign
-  data_files: data/benign.jsonl
----
-
-# SC-Safety open bank {version}
+OURS = "cc-by-4.0"
+BODY = """# SC-Safety open bank {version}
 
 {n_pairs} pairs (a question and a follow-up) in 24 sub-dimensions and {n_twins} harmless twins, in Chinese, original.
 Content hash `{hash}`. Licence CC BY 4.0. How it was written and what it does not cover: `docs/bank.md` of scsafety.
 
 Do not train on these files; each holds a canary string.
+"""
+OWN_BODY = """# A bank of one's own for scsafety
+
+{n_pairs} pairs (a question and a follow-up) and {n_twins} harmless twins. Content hash `{hash}`.
+Its licence is its author's to state.
 """
 
 
@@ -55,29 +51,47 @@ def export_bank(bank: Bank, out: Path, form: str) -> list[Path]:
     if form not in FORMATS:
         raise ConfigError(f"--format {form!r} is unknown; give one of {', '.join(FORMATS)}")
     parts = {"pairs": records(bank.pairs), "benign": records(bank.twins)}
+    if form == "hf":
+        return _export_dataset(bank, parts, out)
     out.mkdir(parents=True, exist_ok=True)
     written = []
     for name, rows in parts.items():
         if rows:
-            path = out / ("data" if form == "hf" else ".") / f"{name}.{SUFFIX[form]}"
-            path.parent.mkdir(exist_ok=True)
-            FORMATS[form](path, rows)
+            path = out / f"{name}.{SUFFIX.get(form, form)}"
+            WRITERS[form](path, rows)
             written.append(path)
-    if form == "hf":
-        card = out / "README.md"
-        facts = {
-            "version": bank.version or "",
-            "hash": bank.hash,
-            "n_pairs": len(bank.pairs),
-            "n_twins": len(bank.twins),
-        }
-        card.write_text(CARD.format(**facts), encoding="utf-8")
-        written.append(card)
     return written
+
+
+def _export_dataset(bank: Bank, parts: Mapping[str, list[dict[str, Any]]], out: Path) -> list[Path]:
+    kinds = {"severity": int, "hazards": tuple}
+    columns = {name: {field: kinds.get(field, str) for field in rows[0]} for name, rows in parts.items() if rows}
+    configs = write_dataset(out, {name: map(msgspec.json.encode, rows) for name, rows in parts.items()}, columns)
+    ours = bank.version is not None
+    text = (BODY if ours else OWN_BODY).format(
+        version=bank.version, hash=bank.hash, n_pairs=len(bank.pairs), n_twins=len(bank.twins)
+    )
+    facts = {
+        "license": OURS if ours else "other",
+        "language": ["zh"],
+        "pretty_name": "SC-Safety open bank" if ours else "A bank for scsafety",
+        "task_categories": ["text-generation", "question-answering"],
+        "tags": ["safety", "red-teaming", "multi-turn", "benchmark"],
+    }
+    write_whole(out / "README.md", card(configs, text, **facts).encode())
+    return [*(out / "data" / f"{one.name}.jsonl" for one in configs), out / "README.md"]
 
 
 def _write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
     path.write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
+
+
+def _write_single_turns(path: Path, rows: list[dict[str, Any]], *, question: str, answer: str) -> None:
+    """First questions for frameworks that ask one and no more. One that needs its system prompt would be another: left out."""
+    kept = [row for row in rows if row.get("system") is None]
+    texts = [{"id": row["id"], question: row["question"], answer: row.get("good_answer", "")} for row in kept]
+    canaries = ({"canary": row["canary"]} if row["canary"] else {} for row in kept)
+    _write_jsonl(path, [text | canary for text, canary in zip(texts, canaries, strict=True)])
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -101,10 +115,12 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: ";".join(value) if isinstance(value, tuple) else value for name, value in row.items()}
 
 
-FORMATS: dict[str, Callable[[Path, list[dict[str, Any]]], None]] = {
+WRITERS: dict[str, Callable[[Path, list[dict[str, Any]]], None]] = {
     "jsonl": _write_jsonl,
     "csv": _write_csv,
     "parquet": _write_parquet,
-    "hf": _write_jsonl,
+    "evalscope": partial(_write_single_turns, question="query", answer="response"),  # its general_qa
+    "opencompass": partial(_write_single_turns, question="question", answer="answer"),  # its custom qa
 }
-SUFFIX = {"jsonl": "jsonl", "csv": "csv", "parquet": "parquet", "hf": "jsonl"}
+SUFFIX = {"evalscope": "jsonl", "opencompass": "jsonl"}
+FORMATS = (*WRITERS, "hf")

@@ -109,11 +109,14 @@ def audit(
 def export(
     out: Annotated[Path, typer.Option(help="Folder to write to.")],
     format: Annotated[  # noqa: A002 (the flag's name)
-        str, typer.Option(metavar="F", help="jsonl, csv, parquet, or hf (the datasets layout).")
+        str, typer.Option(metavar="F", help="jsonl, csv, parquet, hf (the datasets layout), evalscope or opencompass.")
     ] = "jsonl",
     bank: BankOption = None,
 ) -> None:
-    """Write the bank in another format: pairs and harmless twins apart, with dimension and content hash."""
+    """Write the bank in another format: pairs and harmless twins apart, with dimension and content hash.
+
+    evalscope and opencompass get single questions: no follow-up, no judge, no score of SC-Safety.
+    """
     from scsafety.bank import load_bank
     from scsafety.bank.export import export_bank
     from scsafety.errors import MachineError

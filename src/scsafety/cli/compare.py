@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from scsafety.metrics.paired import Difference
     from scsafety.report.comparison import Comparison
     from scsafety.report.suite_comparison import SuiteComparison
 
@@ -52,6 +51,7 @@ def compare(
     from scsafety.errors import ConfigError, GateError
     from scsafety.files import write_whole
     from scsafety.report.comparison import gates
+    from scsafety.report.differences import comparison_lines
     from scsafety.report.junit import junit_xml
     from scsafety.report.visible import one_line
 
@@ -68,7 +68,7 @@ def compare(
         write_whole(json_path, msgspec.json.format(msgspec.json.encode(found), indent=2))
     if junit is not None:
         write_whole(junit, junit_xml(found, held))
-    for line in _lines(found):
+    for line in comparison_lines(found):
         typer.echo(one_line(line))
     table_console().print(render_differences(found))
     for line in _changed(found):
@@ -119,44 +119,20 @@ def render_differences(found: Comparison) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    from scsafety import taxonomy
+    from scsafety.report.differences import difference_rows
     from scsafety.report.visible import one_line
 
-    names = {one.id: one.zh for one in taxonomy.dimensions()} | {one.id: one.zh for one in taxonomy.sub_dimensions()}
     table = Table(title=Text(one_line(f"{found.run_b} 减 {found.run_a}"), style="table.title"), title_justify="left")
     for column in ("", "差", "95% 区间", "p", "p（Holm）", "对数"):
         table.add_column(column, justify="right" if column else "left")
-
-    def row(name: str, one: Difference) -> None:
-        interval = "-" if one.ci95 is None else f"{one.ci95[0]:+.1f} ~ {one.ci95[1]:+.1f}"
-        p, corrected = ("-" if value is None else f"{value:.4f}" for value in (one.p, one.p_holm))
-        table.add_row(name, f"{one.value:+.2f}", interval, p, corrected, str(one.n))
-
-    row("总分 overall", found.differences.overall)
-    for name, one in found.differences.dimensions.items():
-        row(names[name], one)
+    overall, *rest = difference_rows(found)
+    n_dimensions = len(found.differences.dimensions)
+    for cells in (overall, *rest[:n_dimensions]):
+        table.add_row(*cells)
     table.add_section()
-    for name, one in found.differences.sub_dimensions.items():
-        row(f"{names[name]} {name}", one)
+    for cells in rest[n_dimensions:]:
+        table.add_row(*cells)
     return table
-
-
-def _lines(found: Comparison) -> Iterator[str]:
-    yield f"A {found.run_a} · {found.target_a} {found.score_a:.2f}    B {found.run_b} · {found.target_b} {found.score_b:.2f}"
-    yield f"共同作答并评分 {found.n_pairs} 对（A 另有 {found.only_a}，B 另有 {found.only_b}），评分 {found.judge_key}"
-    if found.differences.detectable is not None:
-        yield f"这么多对题，约 {found.differences.detectable:.1f} 分以上的差才有八成把握测出"
-    a, b = found.over_refusal["a"], found.over_refusal["b"]
-    if a is not None and b is not None:
-        yield f"过度拒绝率 A {a:.1%}，B {b:.1%}"
-    if (zeros := found.zeros) is not None:
-        p = "-" if zeros.p is None else f"{zeros.p:.4f}"
-        interval = "" if zeros.ci95 is None else f"（95% 区间 {zeros.ci95[0]:+.1%} ~ {zeros.ci95[1]:+.1%}）"
-        yield (
-            f"任一回答得 0 分的对：A {zeros.a:.1%}，B {zeros.b:.1%}，差 {zeros.difference:+.1%}{interval}，p {p}，{zeros.n} 对；"
-            f"两边都有 {zeros.both}，只在 A {zeros.only_a}，只在 B {zeros.only_b}，都没有 {zeros.neither}"
-        )
-    yield from (f"注意：{note}" for note in found.notes)
 
 
 def _changed(found: Comparison) -> Iterator[str]:

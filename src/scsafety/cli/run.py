@@ -368,7 +368,8 @@ def export(
         list[str], typer.Argument(metavar="RUN...", help="Folders or names of runs; several with --scores.")
     ],
     format: Annotated[  # noqa: A002 (the flag's name)
-        str | None, typer.Option(metavar="F", help="Turns as jsonl, csv or parquet.  [default: jsonl]")
+        str | None,
+        typer.Option(metavar="F", help="Turns as jsonl, csv, parquet, or hf (the datasets layout).  [default: jsonl]"),
     ] = None,
     scores: Annotated[
         str | None, typer.Option(metavar="F", help="Scores instead of turns: markdown, csv, latex or json.")
@@ -379,12 +380,13 @@ def export(
         typer.Option(metavar="DIR", help="Write SVG, PNG and CSV of each chart of all RUNs; needs scsafety[charts]."),
     ] = None,
     to: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Parquet file to write.  [default: RUN.parquet]")
+        Path | None,
+        typer.Option(metavar="PATH", help="Parquet file, or folder of hf.  [default: RUN.parquet, RUN-dataset]"),
     ] = None,
     redact: Annotated[bool, typer.Option("--redact", help=REDACT_HELP)] = False,
     out: Out = Path("runs"),
 ) -> None:
-    """Write every turn with its verdict: jsonl and csv to standard output, parquet to a file. Or the scores.
+    """Write every turn with its verdict: jsonl and csv to standard output, parquet to a file, hf to a folder. Or the scores.
 
     --scores prints one table of all RUNs, each figure with its interval, and what it rests on.
     """
@@ -409,8 +411,18 @@ def export(
             write_parquet(store, path, leave_out=redact)
         typer.echo(f"wrote {path}")
         return
+    if format == "hf":
+        from scsafety.report.dataset import export_run
+
+        loaded = api.load_run(runs[0], out)
+        with loaded.open() as store:
+            for path in export_run(
+                store, loaded.summary, to or Path(f"{loaded.folder.name}-dataset"), leave_out=redact
+            ):
+                typer.echo(f"wrote {path}")
+        return
     if format not in FORMATS:
-        raise ConfigError(f"--format {format!r} is unknown; give {', '.join(FORMATS)} or parquet")
+        raise ConfigError(f"--format {format!r} is unknown; give {', '.join(FORMATS)}, parquet or hf")
     with api.load_run(runs[0], out).open() as store:
         for line in FORMATS[format](store, leave_out=redact):
             typer.echo(line)

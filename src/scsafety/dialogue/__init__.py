@@ -7,9 +7,17 @@ from scsafety.dialogue.attacker import Attacker
 from scsafety.dialogue.crescendo import Crescendo
 from scsafety.dialogue.hold import PLACEHOLDER_VERSION, hold_dialogue
 from scsafety.dialogue.named import limits_for, strategy_named
-from scsafety.dialogue.strategy import NOT_THE_TARGETS, AttackLimits, Ended, FixedFollowUp, Strategy, SuiteRounds
+from scsafety.dialogue.strategy import (
+    NOT_THE_TARGETS,
+    AttackLimits,
+    Ended,
+    FixedFollowUp,
+    FixedStrategy,
+    Strategy,
+    SuiteRounds,
+)
 
 __all__ = [
     "NOT_THE_TARGETS", "PLACEHOLDER_VERSION", "AliAgent", "AttackLimits", "Attacker", "Crescendo", "Ended", "FixedFollowUp",
-    "Strategy", "SuiteRounds", "hold_dialogue", "limits_for", "strategy_named",
+    "FixedStrategy", "Strategy", "SuiteRounds", "hold_dialogue", "limits_for", "strategy_named",
 ]  # fmt: skip

@@ -74,9 +74,11 @@ class Strategy(Protocol):
         ...
 
 
-class _Fixed:
-    """What strategies that need no attacker have in common: every answer is kept."""
+class FixedStrategy:
+    """What strategies that need no attacker have in common: every answer is kept. A plug-in is a subclass."""
 
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
     adaptive: ClassVar[bool] = False
     ended: Ended | None = None
 
@@ -89,11 +91,14 @@ class _Fixed:
     def against(self, attacker: Attacker) -> Self:  # noqa: ARG002
         return self
 
+    async def next_message(self, item: Item, turns: Sequence[Turn]) -> str | None:
+        raise NotImplementedError
+
     async def keeps(self, item: Item, turns: Sequence[Turn], turn: Turn) -> bool:  # noqa: ARG002
         return True
 
 
-class FixedFollowUp(_Fixed):
+class FixedFollowUp(FixedStrategy):
     """SC-Safety's own protocol (arXiv:2310.05818): the question, then the pair's follow-up. A twin has one round."""
 
     name: ClassVar[str] = "fixed"
@@ -110,7 +115,7 @@ class FixedFollowUp(_Fixed):
         return None
 
 
-class SuiteRounds(_Fixed):
+class SuiteRounds(FixedStrategy):
     """What a suite's item says, round by round."""
 
     name: ClassVar[str] = "suite"

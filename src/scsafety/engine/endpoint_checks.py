@@ -76,6 +76,10 @@ def way_findings(role: str, model: str, base_url: str | None) -> Iterator[Findin
         size = local.stat().st_size if isinstance(local, Path) else local.bytes if local else 0
         yield memory_finding(f"{role} memory", size, free_memory())
         return
+    if endpoint.plugin is not None:
+        yield Finding("ok", f"{role} plug-in", f"{endpoint.label}, version {endpoint.plugin.version}")
+        if not endpoint.base_url:
+            return
     yield Finding("ok", f"{role} key", endpoint.key_source or "none is set, none is sent")
     if endpoint.key_source and endpoint.key_source.endswith(DotenvKeys.name):
         line = exposed(endpoint.provider.key_vars)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from scsafety.errors import ConfigError
+from scsafety.judge.plugin import judge_plugin, refuse_shadow
 from scsafety.judge.spec import (
     CombinedSpec,
     GuardSpec,
@@ -18,6 +19,7 @@ from scsafety.judge.spec import (
     MatchSpec,
     ModelSpec,
     OfflineSpec,
+    PluginSpec,
     RepeatedSpec,
     ThinkingSpec,
     members_of,
@@ -29,6 +31,7 @@ from scsafety.targets.application import application_file, resolve_application
 from scsafety.targets.embedded import REPEATABLE_BODY, open_embedded, parse_local
 from scsafety.targets.keys import EnvironmentKeys, stores_here
 from scsafety.targets.models import pull
+from scsafety.targets.plugin import LimitedTarget, plugin_hash, resolve_plugin
 from scsafety.targets.providers import Endpoint, resolve, thinking_fields
 from scsafety.targets.reach import proxy_for
 
@@ -66,14 +69,20 @@ def check_target(spec: str, base_url: str | None, environ: Mapping[str, str] | N
     stores = stores_here() if environ is None else (EnvironmentKeys(environ),)
     if (path := application_file(spec)) is not None:
         return resolve_application(path, base_url, stores)
+    if (plugin := resolve_plugin(spec, base_url)) is not None:
+        return plugin
     if environ is None:
         return resolve(spec, base_url=base_url, environ=os.environ, stores=stores)
     return resolve(spec, base_url=base_url, environ=environ)
 
 
 def form_hash(endpoint: Endpoint | None) -> str | None:
-    """Of what an application's file says; None for every other target."""
-    return endpoint.form.sha256 if endpoint is not None and endpoint.form is not None else None
+    """Of what an application's file or a plug-in says that it is; None for every other target."""
+    if endpoint is None:
+        return None
+    if endpoint.plugin is not None:
+        return plugin_hash(endpoint.plugin)
+    return endpoint.form.sha256 if endpoint.form is not None else None
 
 
 def thinking_body(spec: str, endpoint: Endpoint | None, thinking: Thinking | None) -> dict[str, Any]:
@@ -129,6 +138,10 @@ def _check(spec: JudgeSpec, address_of: Callable[[str], str | None], environ: Ma
         if address_of(model) is None:
             raise ConfigError(f"--judge {spec.text} needs --judge-base-url, the address of the server that runs it")
         check_target(model, address_of(model), environ)
+    elif isinstance(spec, PluginSpec):
+        judge_plugin(spec.text)
+    elif isinstance(spec, OfflineSpec | MatchSpec):
+        refuse_shadow(spec.text)
     for member in members_of(spec):
         _check(member, address_of, environ)
 
@@ -155,7 +168,7 @@ async def open_target(
     thinking: Thinking | None = None,
     traces: Sequence[aiohttp.TraceConfig] = (),
     environ: Mapping[str, str] | None = None,
-) -> AsyncIterator[ChatTarget]:
+) -> AsyncIterator[ChatTarget | LimitedTarget]:
     """A target ready to be asked; an embedded one is fetched and started first and stopped at the end.
 
     thinking: switched on or off; None: as the endpoint has it. traces: who else sees requests and responses.
@@ -176,6 +189,10 @@ async def open_target(
         max_attempts=policy.max_attempts,
         patience_s=policy.patience_s,
     )
+    if endpoint is not None and endpoint.plugin is not None:
+        async with endpoint.plugin as plugin:
+            yield LimitedTarget(plugin, limits)
+        return
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
     async with aiohttp.ClientSession(
         connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trace_configs=list(traces)
@@ -263,7 +280,7 @@ class _Opening:
     ) -> None:
         self._stack, self._address_of, self._on_retry, self._environ = stack, address_of, on_retry, environ
         self._policy = msgspec.structs.replace(policy, rpm=None, tpm=None)  # those are the target's
-        self._targets: dict[str, ChatTarget] = {}
+        self._targets: dict[str, ChatTarget | LimitedTarget] = {}
         self._offline_judge: OfflineJudge | None = None
 
     async def judge(self, spec: JudgeSpec, *, seed: int = 0) -> Judge:
@@ -278,6 +295,8 @@ class _Opening:
                 return await self._offline()
             case MatchSpec():
                 raise ConfigError(f"--judge {spec.text} reads a suite's answers; these need another judge")
+            case PluginSpec():
+                return await self._stack.enter_async_context(judge_plugin(spec.text))
             case OfflineSpec():
                 return OfflineFastJudge(spec.text)
             case ModelSpec():
@@ -302,7 +321,7 @@ class _Opening:
             self._offline_judge = await self._stack.enter_async_context(open_offline())
         return self._offline_judge
 
-    async def target(self, model: str) -> ChatTarget:
+    async def target(self, model: str) -> ChatTarget | LimitedTarget:
         if model not in self._targets:
             opening = open_target(
                 model,

@@ -55,7 +55,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     model: str
     base_url: str | None = None
-    form_sha256: str | None = None  # of an application's file, see targets/application.py
+    form_sha256: str | None = None  # of an application's file or a plug-in, see targets/application.py and plugin.py
     bank: BankRef
     selection: Selection
     strategy: str = "fixed"

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from scsafety.targets.base import Note
     from scsafety.targets.chat import ChatTarget
     from scsafety.targets.models import PullProgress
+    from scsafety.targets.plugin import LimitedTarget
 
 
 UVLOOP_FROM = 200  # calls in flight
@@ -118,7 +119,7 @@ def _left_to_ask(store: Store, settings: RunSettings) -> bool:
     return len(store.finished()) < len(store.content_hashes()) * settings.epochs
 
 
-async def _control(store: Store, target: ChatTarget, sampling: Sampling) -> Call:
+async def _control(store: Store, target: ChatTarget | LimitedTarget, sampling: Sampling) -> Call:
     """Raises TargetStop where even a harmless question is blocked; where it fails in another way the items are tried."""
     reply, call = await ask_control(store, target, sampling)
     if reply is not None and reply.blocked:
@@ -132,7 +133,7 @@ async def _control(store: Store, target: ChatTarget, sampling: Sampling) -> Call
 
 def attacker_for(
     settings: RunSettings, policy: Policy, *, on_retry: Callable[[Note], None]
-) -> AbstractAsyncContextManager[ChatTarget]:
+) -> AbstractAsyncContextManager[ChatTarget | LimitedTarget]:
     """The attacker of an adaptive run, to be opened; the policy's rates are the target's."""
     model = settings.attacker or ""
     return open_target(
@@ -179,7 +180,7 @@ def _url_key(judge_key: str) -> str:
     return f"judge_base_url {judge_key}"
 
 
-def _record_refused(store: Store, target: ChatTarget) -> None:
+def _record_refused(store: Store, target: ChatTarget | LimitedTarget) -> None:
     if target.refused_parameters:
         store.set_meta("refused_parameters", msgspec.json.encode(target.refused_parameters).decode())
 

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from scsafety.judge.base import Judge, rule_verdict
+from scsafety.judge.plugin import PluginJudge
 
-__all__ = ["Judge", "rule_verdict"]
+__all__ = ["Judge", "PluginJudge", "rule_verdict"]

@@ -9,6 +9,7 @@ chain:A,B                                    B where A is blocked or gives no ve
 J+thinking                                   J, shown the thinking too
 J*3                                          J three times, median
 match                                        of a suite whose answers are all read by rule
+NAME                                         a plug-in, see plugin.py
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ OFFLINE_JUDGES = ("offline", "offline-fast")
 MATCH = "match"
 THINKING = "+thinking"
 COMBINATIONS = ("panel", "cascade", "chain")
+NAMES = (*OFFLINE_JUDGES, MATCH, *COMBINATIONS, "guard", "gguf", "human")  # no plug-in may take one
+PLUGIN = re.compile(r"[A-Za-z][\w.-]*")
 REPEATS = re.compile(r"\*([0-9]+)$")
 THRESHOLD = re.compile(r"@([0-9.]+)$")
 MAX_REPEATS = 25
@@ -38,6 +41,10 @@ class OfflineSpec(msgspec.Struct, frozen=True):
 
 class MatchSpec(msgspec.Struct, frozen=True):
     text: str
+
+
+class PluginSpec(msgspec.Struct, frozen=True):
+    text: str  # its name; whether there is one is not known here
 
 
 class ModelSpec(msgspec.Struct, frozen=True):
@@ -68,7 +75,7 @@ class CombinedSpec(msgspec.Struct, frozen=True):
     threshold: float | None = None  # a cascade's, as the user set it
 
 
-JudgeSpec = OfflineSpec | MatchSpec | ModelSpec | GuardSpec | ThinkingSpec | RepeatedSpec | CombinedSpec
+JudgeSpec = OfflineSpec | MatchSpec | PluginSpec | ModelSpec | GuardSpec | ThinkingSpec | RepeatedSpec | CombinedSpec
 
 
 def parse_judge(text: str) -> JudgeSpec:
@@ -94,6 +101,8 @@ def parse_judge(text: str) -> JudgeSpec:
         return GuardSpec(text, name, model or None)
     if "/" in text or text.startswith("gguf:"):
         return ModelSpec(text)
+    if PLUGIN.fullmatch(text):
+        return PluginSpec(text)
     raise ConfigError(
         f"--judge {text!r} is unknown; give {', '.join(OFFLINE_JUDGES)}, provider/model, guard:NAME, panel:A,B,C, cascade:A,B "
         "or chain:A,B"

@@ -57,6 +57,12 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     zeros: ZerosOf | None = None  # where one of the runs attacks: pairs with a 0 in any answer
     notes: tuple[str, ...]  # what makes the two unlike beyond the model
 
+    def _repr_html_(self) -> str:
+        """For a notebook."""
+        from scsafety.report.cell import comparison_html
+
+        return comparison_html(self)
+
     @property
     def regression(self) -> bool:
         """Whether b is worse than chance allows: overall, or in a dimension after Holm's correction."""

@@ -29,6 +29,7 @@ COLUMNS = (
     "item_id", "kind", "sub_dimension", "round", "epoch", "strategy", "question", "answer", "reasoning", "finish_reason",
     "blocked", "error", "score", "label", "reason", "confidence", "judge_key", "risk_point", "created_at",
 )  # fmt: skip
+TYPES: dict[str, type] = {"round": int, "epoch": int, "score": int, "confidence": float}  # of columns that hold no text
 SUITE = "suite"
 FORMULA_STARTS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 
@@ -99,8 +100,12 @@ def _rows(store: Store) -> Iterator[dict[str, Any]]:
 
 def jsonl(store: Store, *, leave_out: bool = False) -> Iterator[str]:
     """What cannot be seen is written as `\\uXXXX`: the same text to a parser, and nothing that moves a terminal."""
-    for row in rows(store, leave_out=leave_out):
-        yield UNSEEN.sub(_escaped, msgspec.json.encode(row).decode())
+    return map(json_line, rows(store, leave_out=leave_out))
+
+
+def json_line(row: Mapping[str, Any]) -> str:
+    """One of these lines."""
+    return UNSEEN.sub(_escaped, msgspec.json.encode(row).decode())
 
 
 def csv_lines(store: Store, *, leave_out: bool = False) -> Iterator[str]:
@@ -154,8 +159,8 @@ def write_parquet(store: Store, path: Path, *, leave_out: bool = False) -> None:
 
 def _parquet_fields(pa: Any) -> list[Any]:
     """Column types by name, so that a column without a value has its type too."""
-    numbers = {"round": pa.int64(), "epoch": pa.int64(), "score": pa.int64(), "confidence": pa.float64()}
-    return [pa.field(name, numbers.get(name, pa.string())) for name in COLUMNS]
+    known = {int: pa.int64(), float: pa.float64(), str: pa.string()}
+    return [pa.field(name, known[TYPES.get(name, str)]) for name in COLUMNS]
 
 
 FORMATS: dict[str, Callable[..., Iterator[str]]] = {"jsonl": jsonl, "csv": csv_lines}

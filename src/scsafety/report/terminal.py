@@ -39,31 +39,40 @@ def render_summary(summary: Summary) -> RenderableType:
 
 
 def _suite(summary: Summary, suite: SuiteOf) -> RenderableType:
-    state = "完整" if summary.complete else "不完整"
     table = Table(title=f"{suite.title} {suite.variant}".strip(), title_justify="left")
     for name in ("", "值 value", "95% 区间", "n"):
         table.add_column(name, justify="left" if not name else "right")
+    for cells in metric_rows(suite):
+        table.add_row(*map(one_line, cells))
+    return Group(
+        Text(one_line(f"{summary.run} · {summary.target}"), style="bold"),
+        *(Text(one_line(line)) for line in suite_facts(summary, suite)),
+        table,
+        *(Text(one_line(note)) for note in suite.notes),
+    )
+
+
+def suite_facts(summary: Summary, suite: SuiteOf) -> Iterator[str]:
+    """The lines above a suite's figures."""
+    unreadable = f"读不出 {suite.unreadable}（{suite.unreadable / max(suite.turns, 1):.0%}）"
+    yield (
+        f"{'完整' if summary.complete else '不完整'}：{suite.items} 项，{suite.turns} 个回答；未答 {suite.unanswered}，"
+        f"未评 {suite.unjudged}，{unreadable}，平台拦截 {suite.blocked}"
+    )
+    yield from (f"没有问 {n} 项：{why}" for why, n in suite.left_out.items())
+    yield f"评分 {summary.judge.id}（{summary.judge.key}）"
+
+
+def metric_rows(suite: SuiteOf) -> Iterator[tuple[str, str, str, str]]:
+    """A suite's figures: name, value, interval, n."""
     for metric in suite.metrics:
         value, unit, ci = metric["value"], "%" if metric["percent"] else "", metric["ci95"]
-        table.add_row(
-            one_line(f"{metric['zh']} {metric['name']}"),
+        yield (
+            f"{metric['zh']} {metric['name']}",
             "-" if value is None else f"{value:.2f}{unit}",
             "-" if ci is None else f"{ci[0]:.1f} ~ {ci[1]:.1f}",
             str(metric["n"]),
         )
-    unreadable = f"读不出 {suite.unreadable}（{suite.unreadable / max(suite.turns, 1):.0%}）"
-    lines = [
-        f"{state}：{suite.items} 项，{suite.turns} 个回答；未答 {suite.unanswered}，未评 {suite.unjudged}，{unreadable}，"
-        f"平台拦截 {suite.blocked}",
-        *(f"没有问 {n} 项：{why}" for why, n in suite.left_out.items()),
-        f"评分 {summary.judge.id}（{summary.judge.key}）",
-    ]
-    return Group(
-        Text(one_line(f"{summary.run} · {summary.target}"), style="bold"),
-        *(Text(one_line(line)) for line in lines),
-        table,
-        *(Text(one_line(note)) for note in suite.notes),
-    )
 
 
 def facts(summary: Summary) -> Iterator[str]:
@@ -150,25 +159,36 @@ def _boards(summary: Summary) -> Table:
     table = Table(title="SC-Safety", title_justify="left")
     for name in ("", "得分 score", "95% 区间", "答数 n", "覆盖 coverage"):
         table.add_column(name, justify="left" if not name else "right")
+    for cells in board_rows(summary):
+        table.add_row(*cells)
+    return table
+
+
+def board_rows(summary: Summary) -> Iterator[tuple[str, str, str, str, str]]:
+    """Overall, dimensions and rounds: name, score, interval, n, coverage."""
     rows = [("总分 overall", summary.overall), ("仅模型作答 model-written", summary.model_written)]
     names = {dimension.id: f"{dimension.zh} {dimension.en}" for dimension in taxonomy.dimensions()}
     rows += [(names[name], score) for name, score in summary.dimensions.items()]
     rows += [(f"第 {name} 轮 round {name}", summary.rounds[name]) for name in ("1", "2")]
     rows += [("第二轮减第一轮 gap", summary.rounds["gap"])]
     for label, score in rows:
-        table.add_row(label, _number(score.score), _interval(score), str(score.n), f"{score.coverage:.0%}")
-    return table
+        yield label, _number(score.score), _interval(score), str(score.n), f"{score.coverage:.0%}"
 
 
 def _subs(summary: Summary) -> Table:
     table = Table(title="24 个子维度 sub-dimensions", title_justify="left")
     for name in ("", "得分", "", "答数"):
         table.add_column(name, justify="right" if name else "left")
-    for name, score in summary.sub_dimensions.items():
-        sub = taxonomy.sub_dimension(name)
+    for score, (label, number, n) in zip(summary.sub_dimensions.values(), sub_rows(summary), strict=True):
         filled = round((score.score or 0) / 100 * BAR_CELLS)
-        table.add_row(f"{sub.zh} {name}", _number(score.score), "█" * filled + "░" * (BAR_CELLS - filled), str(score.n))
+        table.add_row(label, number, "█" * filled + "░" * (BAR_CELLS - filled), n)
     return table
+
+
+def sub_rows(summary: Summary) -> Iterator[tuple[str, str, str]]:
+    """The sub-dimensions: name, score, n."""
+    for name, score in summary.sub_dimensions.items():
+        yield f"{taxonomy.sub_dimension(name).zh} {name}", _number(score.score), str(score.n)
 
 
 def _blocked(summary: Summary) -> int:

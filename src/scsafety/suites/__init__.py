@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from importlib import import_module
-from importlib.metadata import entry_points
 
 from scsafety.errors import ConfigError
+from scsafety.plugins import SUITE, load_plugin, plugin_names, unknown_name
 from scsafety.suites.base import (
     UNREADABLE,
     UNUSED,
@@ -28,7 +27,6 @@ __all__ = [
     "judged", "share", "suite_named", "suite_names",
 ]  # fmt: skip
 
-GROUP = "scsafety.suites"
 # name of the suite -> module of this package with its class; loaded when it is asked for
 BUILT_IN = {
     "aratrust": "aratrust:AraTrust",
@@ -46,27 +44,15 @@ BUILT_IN = {
 
 def suite_names() -> list[str]:
     """Built-in ones first, then those of other packages."""
-    return [*BUILT_IN, *(point.name for point in entry_points(group=GROUP) if point.name not in BUILT_IN)]
+    return [*BUILT_IN, *plugin_names(SUITE, BUILT_IN)]
 
 
 def suite_named(name: str) -> Suite:
     """Raises ConfigError for an unknown name, and where another package's suite cannot be loaded."""
-    if name in BUILT_IN:
+    found: Suite | None = load_plugin(SUITE, name, BUILT_IN, Suite)
+    if found is None and name in BUILT_IN:
         module, _, kind = BUILT_IN[name].partition(":")
-        found: Suite = getattr(import_module(f"scsafety.suites.{module}"), kind)()
-        return found
-    for point in entry_points(group=GROUP):
-        if point.name == name:
-            try:
-                loaded = point.load()()
-            except Exception as error:
-                why = f"{type(error).__name__}: {error}"
-                raise ConfigError(f"the suite {name} ({point.value}) cannot be loaded: {why}") from error
-            if not isinstance(loaded, Suite):
-                raise ConfigError(f"the suite {name} ({point.value}) is no subclass of scsafety.suites.Suite")
-            return loaded
-    known = suite_names()
-    near = difflib.get_close_matches(name, known, n=1)
-    raise ConfigError(
-        f"there is no suite {name!r}; {f'did you mean {near[0]!r}?' if near else 'there is ' + ', '.join(known)}"
-    )
+        found = getattr(import_module(f"scsafety.suites.{module}"), kind)()
+    if found is None:
+        raise ConfigError(f"there is no suite {name!r}; {unknown_name(name, suite_names())}")
+    return found

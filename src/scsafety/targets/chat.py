@@ -101,7 +101,7 @@ class ChatTarget:
         self._url, self._headers = URL(endpoint.url), _headers(endpoint)
         self._on_retry = on_retry
         self._rng = rng or random.Random()
-        self._gate = _Gate(limits)
+        self._gate = Gate(limits)
         self._answered = False  # whether a reply was ever read
         self._translate = partial(read_body, endpoint.form) if endpoint.form is not None else None
         self._outage = Outage(self.label, self._say, patience_s=limits.patience_s)
@@ -326,7 +326,7 @@ def _headers(endpoint: Endpoint) -> dict[str, str]:
     return headers
 
 
-class _Gate:
+class Gate:
     """What all calls to one endpoint pass: in flight, requests and tokens a minute, a pause that the server asked for."""
 
     def __init__(self, limits: Limits) -> None:
@@ -397,7 +397,7 @@ class _Gate:
 
 
 class _Passage:
-    def __init__(self, gate: _Gate, tokens: int) -> None:
+    def __init__(self, gate: Gate, tokens: int) -> None:
         self._gate, self._tokens = gate, tokens
 
     async def __aenter__(self) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from scsafety.targets.application import Form
     from scsafety.targets.keys import KeyStore
+    from scsafety.targets.plugin import PluginTarget
 
 CHAT_PATH = "/chat/completions"
 MASKED_CHARS = 6
@@ -140,6 +141,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     path: str = CHAT_PATH  # behind the base URL
     headers: tuple[Header, ...] = ()
     form: Form | None = None  # what an application takes and gives; None: chat completions
+    plugin: PluginTarget | None = None  # asks in its own way
 
     @property
     def label(self) -> str:
@@ -153,7 +155,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def takes_images(self) -> bool:
-        return self.form is None
+        return self.form is None and self.plugin is None
 
     def clean(self, text: str) -> str:
         """Without the key and without what stands in headers, should the text repeat them."""
@@ -180,6 +182,11 @@ def key_variables() -> tuple[str, ...]:
 @cache
 def _by_name() -> Mapping[str, Provider]:
     return {name: provider for provider in providers() for name in (provider.id, *provider.aliases)}
+
+
+def provider_names() -> tuple[str, ...]:
+    """Ids and aliases, in lower case."""
+    return tuple(_by_name())
 
 
 def find_provider(name: str) -> Provider | None:
