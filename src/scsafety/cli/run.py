@@ -1,4 +1,4 @@
-"""`run`, `resume`, `judge`, `report` and `export`."""
+"""`run`, `resume`, `judge`, `report`, `export` and `import`."""
 
 from __future__ import annotations
 
@@ -61,6 +61,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="Example: scsafety judge my-run --judge deepseek/deepseek-chat --primary")(judge)
     app.command(epilog="Example: scsafety report my-run --out site")(report)
     app.command(epilog="Example: scsafety export my-run --format csv > answers.csv")(export)
+    app.command("import", epilog="Example: scsafety import logs/2026-11-22_sc-safety.eval --name my-run")(import_)
 
 
 def run(
@@ -363,7 +364,7 @@ def export(
         list[str], typer.Argument(metavar="RUN...", help="Folders or names of runs; several with --scores.")
     ],
     format: Annotated[  # noqa: A002 (the flag's name)
-        str | None, typer.Option(metavar="F", help="Turns as jsonl, csv or parquet.  [default: jsonl]")
+        str | None, typer.Option(metavar="F", help="Turns as jsonl, csv, parquet or inspect.  [default: jsonl]")
     ] = None,
     scores: Annotated[
         str | None, typer.Option(metavar="F", help="Scores instead of turns: markdown, csv, latex or json.")
@@ -374,13 +375,15 @@ def export(
         typer.Option(metavar="DIR", help="Write SVG, PNG and CSV of each chart of all RUNs; needs scsafety[charts]."),
     ] = None,
     to: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Parquet file to write.  [default: RUN.parquet]")
+        Path | None,
+        typer.Option(metavar="PATH", help="Parquet file or Inspect log to write.  [default: RUN.parquet, RUN.eval]"),
     ] = None,
     redact: Annotated[bool, typer.Option("--redact", help=REDACT_HELP)] = False,
     out: Out = Path("runs"),
 ) -> None:
     """Write every turn with its verdict: jsonl and csv to standard output, parquet to a file. Or the scores.
 
+    --format inspect writes the whole run as a log of Inspect AI (needs scsafety[inspect]); `scsafety import` reads it back.
     --scores prints one table of all RUNs, each figure with its interval, and what it rests on.
     """
     from scsafety import api
@@ -404,11 +407,45 @@ def export(
             write_parquet(store, path, leave_out=redact)
         typer.echo(f"wrote {path}")
         return
+    if format == "inspect":
+        _export_inspect(runs[0], to, out, redact=redact)
+        return
     if format not in FORMATS:
-        raise ConfigError(f"--format {format!r} is unknown; give {', '.join(FORMATS)} or parquet")
+        raise ConfigError(f"--format {format!r} is unknown; give {', '.join(FORMATS)}, parquet or inspect")
     with api.load_run(runs[0], out).open() as store:
         for line in FORMATS[format](store, leave_out=redact):
             typer.echo(line)
+
+
+def _export_inspect(run: str, to: Path | None, out: Path, *, redact: bool) -> None:
+    from scsafety import api
+    from scsafety.inspect import export_run
+
+    if redact:
+        raise ConfigError("--redact: an Inspect log holds the whole run; leave it out, or export jsonl")
+    loaded = api.load_run(run, out)
+    path = to or Path(f"{loaded.folder.name}.eval")
+    export_run(loaded, path)
+    typer.echo(f"wrote {path}")
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A log of Inspect AI, .eval.")],
+    name: Annotated[
+        str | None, typer.Option(help="The run's name.  [default: the file's, or after model and time]")
+    ] = None,
+    out: Out = Path("runs"),
+) -> None:
+    """Make a run of an Inspect log: of scsafety/sc_safety, scsafety/sc_safety_benign, or of `export --format inspect`."""
+    from scsafety.inspect import import_log
+    from scsafety.report.terminal import render_summary
+
+    result = import_log(file, name=name, out=out)
+    table_console().print(render_summary(result.summary))
+    typer.echo(f"run: {result.folder}")
+    typer.echo(f"report: {result.report}")
+    if result.exit_code:
+        raise typer.Exit(result.exit_code)
 
 
 def _export_scores(runs: Sequence[str], scores: str | None, badge: Path | None, charts: Path | None, out: Path) -> None:
