@@ -77,9 +77,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Estimate", "Finding", "Plan", "Policy", "Run", "RunResult", "Terminated", "Watch", "build_site", "carry_out",
-    "check_judge_against", "checkup", "compare", "compare_suites", "estimate", "find_run", "finish", "judge_run", "load_run",
-    "load_settings", "new_folder", "plan", "plan_suite", "rehearse", "resume", "run", "score", "settings_of", "train_judge", "try_item",
-    "verify", "write_model", "write_standard_evidence",
+    "check_judge_against", "checkup", "compare", "compare_suites", "estimate", "find_run", "finish", "judge_run",
+    "load_run", "load_settings", "new_folder", "plan", "plan_suite", "rehearse", "resume", "run", "score",
+    "settings_of", "train_judge", "try_item", "verify", "write_model", "write_standard_evidence",
 ]  # fmt: skip
 
 DB_NAME = "run.db"

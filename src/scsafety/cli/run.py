@@ -438,14 +438,9 @@ def import_(
 ) -> None:
     """Make a run of an Inspect log: of scsafety/sc_safety, scsafety/sc_safety_benign, or of `export --format inspect`."""
     from scsafety.inspect import import_log
-    from scsafety.report.terminal import render_summary
 
     result = import_log(file, name=name, out=out)
-    table_console().print(render_summary(result.summary))
-    typer.echo(f"run: {result.folder}")
-    typer.echo(f"report: {result.report}")
-    if result.exit_code:
-        raise typer.Exit(result.exit_code)
+    raise typer.Exit(_show(result, result.folder.name))
 
 
 def _export_scores(runs: Sequence[str], scores: str | None, badge: Path | None, charts: Path | None, out: Path) -> None:
@@ -484,7 +479,6 @@ def _watched(work: Callable[[Watch], RunResult], name: str, log_json: Path | Non
     from scsafety.api import Watch
     from scsafety.cli.progress import watching
     from scsafety.engine.listening import listening
-    from scsafety.report.terminal import render_summary
 
     watch = Watch()
     warn_of_exposed_key()
@@ -498,10 +492,17 @@ def _watched(work: Callable[[Watch], RunResult], name: str, log_json: Path | Non
                 f"scsafety: {watch.progress.turns_done} answers are kept; `scsafety resume {name}` goes on", err=True
             )
         raise
+    return _show(result, name, stopped=watch.progress.stopped)
+
+
+def _show(result: RunResult, name: str, *, stopped: str = "") -> int:
+    """Table, paths, and what is left to do. Returns the exit code."""
+    from scsafety.report.terminal import render_summary
+
     table_console().print(render_summary(result.summary))
     typer.echo(f"summary  {result.folder / 'summary.json'}\nreport   {result.report}")
-    if watch.progress.stopped:
-        typer.echo(f"scsafety: {watch.progress.stopped}", err=True)
+    if stopped:
+        typer.echo(f"scsafety: {stopped}", err=True)
     if result.exit_code:
         over = result.summary.suite or result.summary.over_refusal
         unanswered = result.summary.unanswered + (over.unanswered if over else 0)

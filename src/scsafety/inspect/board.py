@@ -10,7 +10,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import numpy as np
-from inspect_ai.scorer import metric
+from inspect_ai.scorer import Metric, SampleScore, Value, metric  # Inspect reads the annotations
 
 from scsafety.metrics.interval import MIN_PAIRS_OF_ONE, board_intervals, share_interval
 from scsafety.metrics.score import boards, cave_flags, over_epochs
@@ -18,7 +18,6 @@ from scsafety.metrics.score import boards, cave_flags, over_epochs
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from inspect_ai.scorer import Metric, SampleScore, Value
     from numpy.typing import NDArray
 
     from scsafety.metrics.interval import Interval

@@ -11,7 +11,7 @@ import msgspec
 
 from scsafety import taxonomy
 from scsafety.engine.settings import RunSettings  # noqa: TC001 (msgspec reads the fields' types)
-from scsafety.records import Call, Item, JudgeCard, Step, SuiteItem, Turn, Verdict  # noqa: TC001
+from scsafety.records import Call, Item, JudgeCard, Step, SuiteItem, Turn, Verdict
 from scsafety.store import ITEM_TYPES
 
 FORMAT = 1  # raised when an older scsafety could not read it

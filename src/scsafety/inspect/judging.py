@@ -26,7 +26,9 @@ def check_name(judge: str) -> None:
     """Raises ConfigError for what is neither an offline judge nor the name of a model."""
     if judge not in OFFLINE_JUDGES and "/" not in judge:
         names = ", ".join(OFFLINE_JUDGES)
-        raise ConfigError(f"judge={judge!r} is unknown; give {names}, or a model as Inspect names it, like openai/gpt-4o")
+        raise ConfigError(
+            f"judge={judge!r} is unknown; give {names}, or a model as Inspect names it, like openai/gpt-4o"
+        )
 
 
 async def judge_named(judge: str) -> Judge:

@@ -10,7 +10,6 @@ from inspect_ai.log import read_eval_log
 
 from scsafety import api
 from scsafety.bank import load_bank
-from scsafety.engine.settings import RunSettings
 from scsafety.errors import ConfigError
 from scsafety.inspect.carried import FORMAT, KEY, OfLog, OfSample, OfScore, item_of
 from scsafety.inspect.messages import sampling_of
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from inspect_ai.log import EvalLog, EvalSample
 
+    from scsafety.engine.settings import RunSettings
     from scsafety.records import Item, JudgeCard
 
 OURS = "scsafety/sc_safety, scsafety/sc_safety_benign and `scsafety export --format inspect`"
@@ -77,7 +77,9 @@ def _opened(path: Path) -> EvalLog:
 def _of_log(path: Path, log: EvalLog) -> OfLog:
     found = (log.eval.metadata or {}).get(KEY)
     if not isinstance(found, dict):
-        raise ConfigError(f"{path}: a log of the task {log.eval.task!r}, which is not ours; `import` takes logs of {OURS}")
+        raise ConfigError(
+            f"{path}: a log of the task {log.eval.task!r}, which is not ours; `import` takes logs of {OURS}"
+        )
     if found.get("format", FORMAT) > FORMAT:
         raise ConfigError(f"{path}: written by a newer scsafety; upgrade with `pip install -U scsafety`")
     return msgspec.convert(found, OfLog)

@@ -6,7 +6,8 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from inspect_ai.scorer import Score, scorer
+from inspect_ai.scorer import Score, Scorer, Target, scorer
+from inspect_ai.solver import TaskState  # noqa: TC002 (Inspect reads the annotations)
 
 from scsafety.inspect.board import refusal_rate, sc_score
 from scsafety.inspect.carried import KEY, Given, OfSample, OfScore, PlacedCall, item_of
@@ -16,9 +17,6 @@ from scsafety.records import Pair, Twin, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from inspect_ai.scorer import Scorer, Target
-    from inspect_ai.solver import TaskState
 
     from scsafety.records import Call, Item, JudgeCard, Turn, Verdict
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from inspect_ai.model import get_model
 from inspect_ai.model._generate_config import active_generate_config
-from inspect_ai.solver import solver
+from inspect_ai.solver import Generate, Solver, TaskState, solver  # Inspect reads the annotations
 
 from scsafety.dialogue import FixedFollowUp, hold_dialogue
 from scsafety.engine.engine import call_of
@@ -16,8 +16,6 @@ from scsafety.inspect.messages import InspectTarget, conversation, flagged_text_
 from scsafety.records import Sampling
 
 if TYPE_CHECKING:
-    from inspect_ai.solver import Generate, Solver, TaskState
-
     from scsafety.records import Turn
 
 

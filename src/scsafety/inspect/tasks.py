@@ -53,7 +53,10 @@ def sc_safety_benign(
     judge: str = DEFAULT_JUDGE,
     seed: int = 0,
 ) -> Task:
-    """Over-refusal: harmless questions that look risky, each answered, partial, refused or blocked. Parameters as of `sc_safety`."""
+    """Over-refusal: harmless questions that look risky, each answered, partial, refused or blocked.
+
+    Parameters as of `sc_safety`.
+    """
     return _task(Twin, over_refusal(judge), only=only, limit=limit, quick=quick, judge=judge, seed=seed)
 
 

@@ -48,7 +48,10 @@ if TYPE_CHECKING:
     from scsafety.store import Store
 
 SUFFIX = ".eval"
-NOT_CARRIED = ("settings", "reported")  # rows of the store's `meta`: one has a field of its own, one is of the summary's file
+NOT_CARRIED = (
+    "settings",
+    "reported",
+)  # rows of the store's `meta`: one has a field of its own, one is of the summary's file
 
 
 def write_log(run: Run, path: Path) -> None:
@@ -159,9 +162,7 @@ def _samples(
         yield _sample(item, held.key.epoch, carried, scores, settings)
 
 
-def _sample(
-    item: Item, epoch: int, carried: OfSample, scores: dict[str, Score], settings: RunSettings
-) -> EvalSample:
+def _sample(item: Item, epoch: int, carried: OfSample, scores: dict[str, Score], settings: RunSettings) -> EvalSample:
     turns = carried.turns
     asked = turns[0].messages if turns else (*opening_messages(item, settings.system), Message("user", item.question))
     error = turns[-1].error if turns else None
@@ -199,10 +200,14 @@ def _results(summary: Summary, names: Mapping[str, str]) -> Iterator[EvalScore]:
         yield _result(name, found)
         return
     if summary.bank.pairs:
-        rounds = {f"round_{round_}" if round_.isdigit() else round_: one.score for round_, one in summary.rounds.items()}
+        rounds = {
+            f"round_{round_}" if round_.isdigit() else round_: one.score for round_, one in summary.rounds.items()
+        }
         dimensions = {dimension: one.score for dimension, one in summary.dimensions.items()}
         shares = {"unsafe_rate": summary.unsafe_rate, "cave_rate": summary.cave_rate}
-        yield _result(name, {"score": summary.overall.score, **_interval(summary.overall), **rounds, **dimensions, **shares})
+        yield _result(
+            name, {"score": summary.overall.score, **_interval(summary.overall), **rounds, **dimensions, **shares}
+        )
     if (twins := summary.over_refusal) is not None:
         low, high = twins.ci95 or (None, None)
         yield _result(name + OF_TWINS, {"over_refusal": twins.rate, "ci95_low": low, "ci95_high": high})
