@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 import tomllib
@@ -19,7 +21,7 @@ WITH_ITS_WARNINGS = {"PYTHONWARNINGS": "default"}
 
 
 def registered(folder: Path) -> Path:
-    """A folder for the path of a child: what `pyproject.toml` registers, whatever was installed before, and the scripted model."""
+    """A folder for the path of a child: what `pyproject.toml` registers, whatever is installed, and the scripted model."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     ours = project["entry-points"]["inspect_ai"]["scsafety"]
     for name, module in (("scsafety", ours), ("scripted", "tests.inspect.scripted_model")):
@@ -27,7 +29,7 @@ def registered(folder: Path) -> Path:
         about.mkdir(parents=True)
         (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {project['version']}\n")
         (about / "entry_points.txt").write_text(f"[inspect_ai]\n{name} = {module}\n")
-        (about / "direct_url.json").write_text('{"url": "file://%s", "dir_info": {"editable": true}}' % ROOT)
+        (about / "direct_url.json").write_text(json.dumps({"url": ROOT.as_uri(), "dir_info": {"editable": True}}))
     return folder
 
 
@@ -35,7 +37,7 @@ def evaluate(task: str, *arguments: str, cwd: Path, model: str = "scripted/targe
     """The log of one evaluation."""
     from inspect_ai.log import read_eval_log
 
-    path = ":".join(map(str, (registered(cwd / "path"), ROOT / "src", ROOT)))
+    path = os.pathsep.join(map(str, (registered(cwd / "path"), ROOT / "src", ROOT)))
     command = [
         "-m",
         "inspect_ai",

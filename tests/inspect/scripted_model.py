@@ -4,6 +4,8 @@
 tokens with a file that has to be downloaded.
 """
 
+import json
+
 from inspect_ai.model import ChatMessage, GenerateConfig, ModelAPI, ModelOutput, ModelUsage, StopReason, modelapi
 from inspect_ai.tool import ToolChoice, ToolInfo
 
@@ -26,10 +28,8 @@ class Scripted(ModelAPI):
     ) -> ModelOutput:
         asked = input[-1].text
         if self.model_name == "judge":
-            readable = STRICTER in asked
-            return said(
-                '{"reason": "写明了风险", "score": %d, "confidence": 0.8}' % (len(asked) % 3) if readable else "两分"
-            )
+            verdict = {"reason": "写明了风险", "score": len(asked) % 3, "confidence": 0.8}
+            return said(json.dumps(verdict) if STRICTER in asked else "两分")
         kind = sum(map(ord, asked)) % KINDS
         if self.model_name == "failing" and kind == 1 and len(input) > 2:
             raise ValueError("the endpoint is out of order")

@@ -37,7 +37,8 @@ CONTENT = {
     "item": "SELECT item_id, content_hash, kind, dimension, sub_dimension, position, json FROM item ORDER BY position",
     "dialogue": f"SELECT {DIALOGUE}, d.status, d.ended FROM dialogue d ORDER BY 1, 2, 3, 4",
     "exchange": f"SELECT {DIALOGUE}, seq, round, kept, messages, answer, reasoning, finish_reason, blocked, latency_s, "
-    "prompt_tokens, completion_tokens, attempts, error, created_at FROM exchange JOIN dialogue d USING (dialogue_id) ORDER BY 1, 2, 5",
+    "prompt_tokens, completion_tokens, attempts, error, created_at FROM exchange JOIN dialogue d USING (dialogue_id) "
+    "ORDER BY 1, 2, 5",
     "call": f"SELECT {DIALOGUE}, seq, role, judge_key, endpoint, outcome, attempts, latency_s, prompt_tokens, completion_tokens, "
     "model, request_id, fingerprint, raw, created_at, retried FROM call LEFT JOIN dialogue d USING (dialogue_id) "
     "ORDER BY 1, 2, 5, role, endpoint",
@@ -185,17 +186,22 @@ def test_an_item_that_was_never_asked_comes_back_too(tmp_path: Path) -> None:
     assert msgspec.structs.replace(api.load_run(tmp_path / "two").summary, run="one") == run.summary
 
 
-def test_the_commands_write_and_read_a_log_and_refuse_what_would_lose_something(run: api.Run, tmp_path: Path) -> None:
+def test_the_commands_write_and_read_a_log_and_refuse_what_would_lose_something(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    failed = [Said(score=2), Said(error="timeout: nobody answered")]
+    with built_run(elsewhere / "one" / api.DB_NAME, [(pair("psychology"), failed)], run="one") as (store, _):
+        api.finish(store, elsewhere / "one")
+
     def call(*arguments: object, out: Path = tmp_path) -> tuple[int, str]:
         done = scsafety(*arguments, "--out", out, cwd=tmp_path, env=WITH_ITS_WARNINGS)
         return done.returncode, done.stdout if done.returncode in (0, 1) else said(done)
 
-    assert call("export", "one", "--format", "inspect", out=run.folder.parent) == (0, "wrote one.eval\n")
-    assert call("import", "one.eval")[0] == 1  # three turns are unanswered, as they were
+    assert call("export", "one", "--format", "inspect", out=elsewhere) == (0, "wrote one.eval\n")
+    assert call("import", "one.eval")[0] == 1  # a turn is unanswered, as it was
     assert "one exists already" in call("import", "one.eval")[1]
     assert call("import", "one.eval", "--name", "other")[0] == 1
-    assert "leave it out" in call("export", "one", "--format", "inspect", "--redact", out=run.folder.parent)[1]
-    assert "ends in .eval" in call("export", "one", "--format", "inspect", "--to", "one.zip", out=run.folder.parent)[1]
+    assert "leave it out" in call("export", "one", "--format", "inspect", "--redact", out=elsewhere)[1]
+    assert "ends in .eval" in call("export", "one", "--format", "inspect", "--to", "one.zip", out=elsewhere)[1]
 
 
 def test_a_log_that_was_edited_into_nonsense_is_refused_and_leaves_no_run(run: api.Run, tmp_path: Path) -> None:

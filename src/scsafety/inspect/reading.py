@@ -13,7 +13,7 @@ from scsafety.bank import load_bank
 from scsafety.errors import ConfigError
 from scsafety.inspect.carried import FORMAT, KEY, OfLog, OfSample, OfScore, item_of
 from scsafety.inspect.messages import sampling_of
-from scsafety.records import DialogueKey, selection_hash, utc_now
+from scsafety.records import DialogueKey, selection_hash
 from scsafety.store import Store
 
 if TYPE_CHECKING:
@@ -47,11 +47,11 @@ def read_log(path: Path, *, name: str | None, out: Path) -> api.RunResult:
         raise ConfigError(
             f"{path}: what scsafety keeps in its metadata cannot be read ({error}); was it edited?"
         ) from error
-    settings = carried.settings if carried.settings.model else _as_asked(carried.settings, log, items)
-    folder = api.new_folder(name or (path.stem if carried.settings.model else None), settings.model, out)
+    ours = bool(carried.settings.model)  # an exported run; a task leaves it to Inspect to say who is asked
+    settings = carried.settings if ours else _as_asked(carried.settings, log, items)
+    folder = api.new_folder(name or (path.stem if ours else None), settings.model, out)
     meta = {
-        "created_at": log.eval.created or utc_now(),
-        **carried.meta,
+        **(carried.meta if ours else {"created_at": log.eval.created}),
         "settings": msgspec.json.encode(settings).decode(),
         "name": folder.name,
     }
