@@ -10,9 +10,13 @@ import pytest
 from scsafety import api
 from scsafety.errors import ConfigError
 from scsafety.records import Call, DialogueKey, JudgeCard, Message, Reply, Step, Turn, Verdict
+from tests.engine.test_attacks import Attacked, number
+from tests.engine.test_attacks import run as attacked
 from tests.program import said, scsafety
 from tests.report.build import WHEN, Said, built_run, pair, twin
 from tests.report.hostile import MEGABYTE, TEXTS
+from tests.suites.running import run as of_suite
+from tests.suites.running import server_of, write_json
 
 pytest.importorskip("inspect_ai", reason="inspect-ai is not installed: pip install 'scsafety[inspect]'")
 
@@ -31,7 +35,7 @@ SECOND = JudgeCard(
     judge_id="deepseek/deepseek-chat", model="deepseek/deepseek-chat", parameters={"temperature": 0.0, "seed": 0}
 )
 PERSON = JudgeCard(judge_id="human/li")
-# every table in the order in which its rows came, without the numbers that SQLite gives them
+# every table, without the numbers that SQLite gives its rows
 DIALOGUE = "d.item_id, d.epoch, d.strategy, d.attempt"
 CONTENT = {
     "item": "SELECT item_id, content_hash, kind, dimension, sub_dimension, position, json FROM item ORDER BY position",
@@ -41,12 +45,12 @@ CONTENT = {
     "ORDER BY 1, 2, 5",
     "call": f"SELECT {DIALOGUE}, seq, role, judge_key, endpoint, outcome, attempts, latency_s, prompt_tokens, completion_tokens, "
     "model, request_id, fingerprint, raw, created_at, retried FROM call LEFT JOIN dialogue d USING (dialogue_id) "
-    "ORDER BY 1, 2, 5, role, endpoint",
+    "ORDER BY call_id",
     "judge": "SELECT * FROM judge ORDER BY judge_key",
     "verdict": f"SELECT {DIALOGUE}, seq, judge_key, repeat, score, label, v.reason, v.confidence, v.error, v.raw, v.created_at "
     "FROM verdict v JOIN exchange USING (exchange_id) JOIN dialogue d USING (dialogue_id) ORDER BY 1, 2, 5, 6, 7",
     "step": f"SELECT {DIALOGUE}, seq, kind, number, asked, said, blocked, found, created_at FROM step "
-    "JOIN dialogue d USING (dialogue_id) ORDER BY step_id",
+    "JOIN dialogue d USING (dialogue_id) ORDER BY 1, 2, step_id",
     "meta": "SELECT key, value FROM meta WHERE key NOT IN ('name', 'reported') ORDER BY key",
 }
 
@@ -56,8 +60,8 @@ def dialogues() -> list[tuple[Item, Sequence[Said]]]:
     answered = [Said(score=2), Said("不行。", score=1, reasoning="想一想", finish_reason="length")]
     found: list[tuple[Item, Sequence[Said]]] = []
     hostile = [*TEXTS.values(), MEGABYTE, "a\x00b", "half \ud800 of a pair", "attachment://" + "0" * 32, "NaN", "1e999"]
-    for number, text in enumerate(hostile, start=1):
-        item = pair("environment", number, system="你是园丁。" if number == 1 else None)
+    for k, text in enumerate(hostile, start=1):
+        item = pair("environment", k, system="你是园丁。" if k == 1 else None)
         found += [
             (item, [Said(text, score=0, reason=text[:200]), Said(text, score=1, confidence=None)]),
             (item, answered),
@@ -70,10 +74,10 @@ def dialogues() -> list[tuple[Item, Sequence[Said]]]:
         [Said(judge_error="the judge's reply could not be read", reason=""), Said(score=2)],
         [Said(), Said()],  # not judged yet
     ]
-    for number, ending in enumerate(endings, start=1):
-        found += [(pair("psychology", number), ending), (pair("psychology", number), answered)]
-    for number, label in enumerate(("answered", "partial", "refused", "blocked"), start=1):
-        found += [(twin("environment", number), [Said(label=label)])] * 2  # type: ignore[arg-type]
+    for k, ending in enumerate(endings, start=1):
+        found += [(pair("psychology", k), ending), (pair("psychology", k), answered)]
+    for k, label in enumerate(("answered", "partial", "refused", "blocked"), start=1):
+        found += [(twin("environment", k), [Said(label=label)])] * 2  # type: ignore[arg-type]
     return found
 
 
@@ -123,18 +127,24 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> api.Run:
 
 @pytest.fixture(scope="module")
 def back(run: api.Run, tmp_path_factory: pytest.TempPathFactory) -> api.Run:
-    folder = tmp_path_factory.mktemp("back")
+    return there_and_back(run, tmp_path_factory.mktemp("back"))
+
+
+def there_and_back(run: api.Run, folder: Path) -> api.Run:
     export_run(run, folder / "log.eval")
-    import_log(folder / "log.eval", name="two", out=folder)
-    return api.load_run(folder / "two")
+    return api.load_run(import_log(folder / "log.eval", name="two", out=folder).folder)
+
+
+def contents(run: api.Run) -> dict[str, list[tuple[object, ...]]]:
+    with run.open() as store:
+        return {table: store.query(sql) for table, sql in CONTENT.items()}
 
 
 @pytest.mark.parametrize("table", CONTENT)
 def test_every_row_comes_back(run: api.Run, back: api.Run, table: str) -> None:
-    with run.open() as one, back.open() as two:
-        expected, found = one.query(CONTENT[table]), two.query(CONTENT[table])
+    expected = contents(run)[table]
 
-    assert found == expected
+    assert contents(back)[table] == expected
     assert expected
 
 
@@ -180,10 +190,37 @@ def test_an_item_that_was_never_asked_comes_back_too(tmp_path: Path) -> None:
         api.finish(store, tmp_path / "one")
     run = api.load_run(tmp_path / "one")
 
-    export_run(run, tmp_path / "log.eval")
-    import_log(tmp_path / "log.eval", name="two", out=tmp_path)
+    assert msgspec.structs.replace(there_and_back(run, tmp_path).summary, run="one") == run.summary
 
-    assert msgspec.structs.replace(api.load_run(tmp_path / "two").summary, run="one") == run.summary
+
+def test_an_attack_comes_back_with_its_steps_and_what_was_taken_back(tmp_path: Path) -> None:
+    with Attacked(
+        refuses=lambda asked: number(asked) == 2, value=lambda asked: 90 if number(asked) > 3 else 10
+    ) as server:
+        attacked(server, tmp_path / "one", n=2, epochs=2, attack_rounds=4, attack_backtracks=2)
+    run = api.load_run(tmp_path / "one" / "r")
+
+    back = there_and_back(run, tmp_path)
+
+    assert run.summary.attack is not None
+    assert contents(back) == contents(run)
+    assert len(contents(run)["step"]) > len(contents(run)["exchange"]) > 8
+    assert msgspec.structs.replace(back.summary, run=run.summary.run) == run.summary
+
+
+def test_a_suites_run_comes_back(tmp_path: Path) -> None:
+    infos = [{"id": k, "question": f"第 {k} 题？\nA. 是\nB. 否", "category": "年龄歧视"} for k in (1, 2, 3)]
+    write_json(tmp_path / "data/mcq.json", [{"category": "歧视性内容", "infos": infos}])
+    write_json(tmp_path / "data/answers.json", dict.fromkeys("123", "A"))
+    with server_of(lambda asked: "答案：B" if "第 2 题" in asked else "答案：A", lambda _: "") as server:
+        of_suite(server, "chisafetybench", tmp_path / "data", tmp_path / "one", variant="mcq")
+    run = api.load_run(tmp_path / "one" / "r")
+
+    back = there_and_back(run, tmp_path)
+
+    assert run.summary.suite is not None
+    assert contents(back) == contents(run)
+    assert msgspec.structs.replace(back.summary, run=run.summary.run) == run.summary
 
 
 def test_the_commands_write_and_read_a_log_and_refuse_what_would_lose_something(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ class PlacedCall(msgspec.Struct, frozen=True, omit_defaults=True):
     call: Call
     seq: int | None = None
     judge_key: str | None = None
+    place: int = 0  # among all calls of the run; 0 in a log of a task
 
 
 class JudgeOfLog(msgspec.Struct, frozen=True):

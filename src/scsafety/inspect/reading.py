@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from inspect_ai.log import EvalLog, EvalSample
 
     from scsafety.engine.settings import RunSettings
+    from scsafety.inspect.carried import PlacedCall
     from scsafety.records import Item, JudgeCard
 
 OURS = "scsafety/sc_safety, scsafety/sc_safety_benign and `scsafety export --format inspect`"
@@ -139,7 +140,8 @@ def _as_asked(settings: RunSettings, log: EvalLog, items: Sequence[Item]) -> Run
 
 
 def _fill(store: Store, carried: OfLog, dialogues: Sequence[_Dialogue]) -> None:
-    """Everything in the order in which it was stored or made, in one transaction."""
+    """Everything in one transaction, calls in the order in which they were made."""
+    calls: list[tuple[DialogueKey | None, PlacedCall]] = [(None, made) for made in carried.calls]
     for judge in carried.judges:
         store.add_judge(judge.card, primary=judge.primary)
     known: dict[str, JudgeCard] = {judge.card.key: judge.card for judge in carried.judges}
@@ -150,8 +152,7 @@ def _fill(store: Store, carried: OfLog, dialogues: Sequence[_Dialogue]) -> None:
         for step in of.steps:
             store.add_step(key, step)
         store.set_status(key, of.status, of.ended)
-        for made in of.calls:
-            store.add_call(key, made.seq, made.call, judge_key=made.judge_key)
+        calls += [(key, made) for made in of.calls]
         for score in scores:
             card = score.judge
             if card.key not in known:
@@ -159,8 +160,7 @@ def _fill(store: Store, carried: OfLog, dialogues: Sequence[_Dialogue]) -> None:
                 known[card.key] = card
             for given in score.verdicts:
                 store.add_verdict(key, given.seq, card.key, given.verdict)
-            for made in score.calls:
-                store.add_call(key, made.seq, made.call, judge_key=made.judge_key)
-    for made in carried.calls:
-        store.add_call(None, made.seq, made.call, judge_key=made.judge_key)
+            calls += [(key, made) for made in score.calls]
+    for of_dialogue, made in sorted(calls, key=lambda one: one[1].place):
+        store.add_call(of_dialogue, made.seq, made.call, judge_key=made.judge_key)
     store.flush()

@@ -79,8 +79,8 @@ def as_log(store: Store, settings: RunSettings, summary: Summary) -> EvalLog:
     """Raises StoreError."""
     meta, judges, items = store.all_meta(), store.judges(), list(store.items())
     calls: defaultdict[DialogueKey | None, list[PlacedCall]] = defaultdict(list)
-    for made in store.calls():
-        calls[made.key].append(PlacedCall(made.call, made.seq, made.judge_key))
+    for place, made in enumerate(store.calls(), start=1):
+        calls[made.key].append(PlacedCall(made.call, made.seq, made.judge_key, place))
     samples = list(_samples(store, {item.id: item for item in items}, judges, calls, settings))
     asked = {sample.id for sample in samples}
     carried = OfLog(
