@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from scsafety.records import Item
+    from scsafety.records import Item, Score
 
 SECOND = JudgeCard(
     judge_id="deepseek/deepseek-chat", model="deepseek/deepseek-chat", parameters={"temperature": 0.0, "seed": 0}
@@ -89,7 +89,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> api.Run:
         for judge, primary in ((SECOND, False), (PERSON, False)):
             store.add_judge(judge, primary=primary)
         store.add_verdict(key, 1, SECOND.key, Verdict(score=1, raw='{"score": 1}', created_at=WHEN))
-        for repeat, score in enumerate((0, 2, None), start=1):
+        labels: tuple[Score | None, ...] = (0, 2, None)
+        for repeat, score in enumerate(labels, start=1):
             store.add_verdict(
                 key, 1, PERSON.key, Verdict(score=score, repeat=repeat, raw='{"plan": "x"}', created_at=WHEN)
             )  # type: ignore[arg-type]

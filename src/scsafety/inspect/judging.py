@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 from inspect_ai.model import get_model
 
@@ -18,8 +17,8 @@ from scsafety.judge.spec import OFFLINE_JUDGES
 if TYPE_CHECKING:
     from scsafety.judge import Judge
 
-_Opened = dict[str, tuple["asyncio.Future[Judge]", "asyncio.Task[None]"]]
-_opened: WeakKeyDictionary[asyncio.AbstractEventLoop, _Opened] = WeakKeyDictionary()
+_Key = tuple[asyncio.AbstractEventLoop, str]
+_opened: dict[_Key, tuple[asyncio.Future[Judge], asyncio.Task[None]]] = {}
 
 
 def check_name(judge: str) -> None:
@@ -35,21 +34,23 @@ async def judge_named(judge: str) -> Judge:
     """Raises ConfigError, MachineError, and what Inspect raises for a model that it cannot open."""
     if judge not in OFFLINE_JUDGES:
         return LLMJudge(judge, InspectTarget(get_model(judge)))
-    loop = asyncio.get_running_loop()
-    opened = _opened.setdefault(loop, {})
-    if judge not in opened:
-        ready: asyncio.Future[Judge] = loop.create_future()
-        opened[judge] = (ready, loop.create_task(_keep_open(judge, ready)))
-    return await asyncio.shield(opened[judge][0])  # a sample that is cancelled leaves it to the others
+    key = (asyncio.get_running_loop(), judge)
+    if key not in _opened:
+        ready: asyncio.Future[Judge] = key[0].create_future()
+        _opened[key] = (ready, key[0].create_task(_keep_open(key, ready)))
+    return await asyncio.shield(_opened[key][0])  # a sample that is cancelled leaves it to the others
 
 
-async def _keep_open(judge: str, ready: asyncio.Future[Judge]) -> None:
+async def _keep_open(key: _Key, ready: asyncio.Future[Judge]) -> None:
     """Inspect tells no scorer that it is the last; the loop cancels this at its end, and the judge is closed."""
+    loop, judge = key
     try:
         async with open_judge(judge, None, Policy(), on_retry=lambda _: None) as opened:
             ready.set_result(opened)
-            await asyncio.get_running_loop().create_future()
+            await loop.create_future()
     except Exception as error:
         if ready.done():
             raise
         ready.set_exception(error)
+    finally:
+        del _opened[key]
