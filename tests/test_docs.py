@@ -52,7 +52,7 @@ def test_both_readmes_give_the_same_commands() -> None:
     assert commands(READMES[0]) == commands(READMES[1])
 
 
-@pytest.mark.parametrize("page", ["ci", "strategies", "versions"])
+@pytest.mark.parametrize("page", ["ci", "inspect", "strategies", "versions"])
 def test_both_languages_of_a_page_give_the_same_code_in_options_that_the_program_has(page: str, tmp_path: Path) -> None:
     code = [
         re.findall(r"```\w+\n(.*?)```", (ROOT / "docs" / name).read_text(encoding="utf-8"), re.DOTALL)
@@ -60,7 +60,7 @@ def test_both_languages_of_a_page_give_the_same_code_in_options_that_the_program
     ]
 
     assert code[0] == code[1]
-    used = re.findall(r"scsafety (run|resume|judge|compare|export|verify) ([^|;\n]*)", "".join(code[0]))
+    used = re.findall(r"scsafety (run|resume|judge|compare|export|import|verify) ([^|;\n]*)", "".join(code[0]))
     assert len(used) >= 3
     for command in {name for name, _ in used}:
         options = {option for name, rest in used if name == command for option in re.findall(r"--[a-z-]+", rest)}

@@ -32,12 +32,13 @@ LAYERS = {
     "report": 8,
     "api": 9,
     "web": 10,
+    "inspect": 10,
     "cli": 11,
     "__main__": 12,
 }
 BASE = {"records", "errors", "files", "modeltext", "plugins", "taxonomy"}
 EDGE = {"cli", "__main__"}
-HEAVY = ("aiohttp", "numpy", "xllamacpp", "jinja2", "rich")
+HEAVY = ("aiohttp", "numpy", "xllamacpp", "jinja2", "rich", "inspect_ai")
 
 Kind = Literal["module", "function", "typing"]  # where the import stands; the first two happen at run time
 

@@ -80,9 +80,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Estimate", "Finding", "Plan", "Policy", "Run", "RunResult", "Terminated", "Watch", "build_site", "carry_out",
-    "check_judge_against", "checkup", "compare", "compare_suites", "estimate", "find_run", "finish", "judge_run", "load_run",
-    "load_settings", "plan", "plan_suite", "rehearse", "resume", "run", "score", "settings_of", "train_judge", "try_item",
-    "verify", "write_model", "write_standard_evidence",
+    "check_judge_against", "checkup", "compare", "compare_suites", "estimate", "find_run", "finish", "judge_run",
+    "load_run", "load_settings", "new_folder", "plan", "plan_suite", "rehearse", "resume", "run", "score",
+    "settings_of", "train_judge", "try_item", "verify", "write_model", "write_standard_evidence",
 ]  # fmt: skip
 
 DB_NAME = "run.db"
@@ -225,7 +225,7 @@ def _as_plan(settings: RunSettings, items: tuple[Item, ...], name: str | None, u
         msgspec.json.encode(settings)
     except UnicodeEncodeError as error:  # an argument that was no UTF-8
         raise ConfigError("an option (--system, --bank) holds bytes that are not UTF-8; give it in UTF-8") from error
-    folder = _new_folder(name, usual, Path(out))
+    folder = new_folder(name, usual, Path(out))
     return Plan(name=folder.name, folder=folder, settings=settings, items=items)
 
 
@@ -933,7 +933,8 @@ def _check_caps(policy: Policy | None, *models: str, judge: str) -> None:
         check_prices(policy.max_cost, [*models, *models_of(parse_judge(judge))], load_prices())
 
 
-def _new_folder(name: str | None, model: str, out: Path) -> Path:
+def new_folder(name: str | None, model: str, out: Path) -> Path:
+    """Where a run goes that is called `name`, or after its model. Raises ConfigError where one is there."""
     if name is not None and not re.fullmatch(r"\w[\w.-]*", name):
         raise ConfigError(f"--name {name!r}: use letters, digits, dot, dash and underscore")
     folder = out / (name or _default_name(model, out))

@@ -182,6 +182,13 @@ class StoredVerdict(msgspec.Struct, frozen=True):
     verdict: Verdict
 
 
+class StoredCall(msgspec.Struct, frozen=True):
+    key: DialogueKey | None  # None: of no dialogue, as the control question
+    seq: int | None
+    judge_key: str | None
+    call: Call
+
+
 class Outline(NamedTuple):
     """What a count needs of a kept turn."""
 
@@ -426,6 +433,9 @@ class Store:
         row = self._one("SELECT value FROM meta WHERE key = ?", key)
         return str(row[0]) if row else None
 
+    def all_meta(self) -> dict[str, str]:
+        return dict(self._rows("SELECT key, value FROM meta ORDER BY key"))
+
     def items(self) -> Iterator[Item]:
         """The frozen items in the order in which they are asked."""
         rows = self._stream("SELECT kind, json FROM item WHERE kind <> 'control' ORDER BY position")
@@ -540,6 +550,24 @@ class Store:
             *([_json(item_ids)] if item_ids else []),
         )
         return (_verdict(row) for row in rows)
+
+    def verdict_history(self) -> Iterator[tuple[str, StoredVerdict]]:
+        """Every verdict with its judge's key, those too that a later one took the place of, in the order in which they came."""
+        rows = self._stream(
+            "SELECT v.judge_key, d.item_id, d.epoch, d.strategy, d.attempt, e.seq, e.round, v.score, v.label, v.reason, "
+            "v.confidence, v.error, v.raw, v.repeat, v.created_at FROM verdict v JOIN exchange e USING (exchange_id) "
+            "JOIN dialogue d USING (dialogue_id) ORDER BY v.verdict_id"
+        )
+        return ((row[0], _verdict(row[1:])) for row in rows)
+
+    def calls(self) -> Iterator[StoredCall]:
+        """Every request, in the order in which they were stored."""
+        rows = self._stream(
+            "SELECT d.item_id, d.epoch, d.strategy, d.attempt, c.seq, c.judge_key, c.role, c.endpoint, c.outcome, c.attempts, "
+            "c.latency_s, c.retried, c.prompt_tokens, c.completion_tokens, c.model, c.request_id, c.fingerprint, c.raw, "
+            "c.created_at FROM call c LEFT JOIN dialogue d USING (dialogue_id) ORDER BY c.call_id"
+        )
+        return (_call(row) for row in rows)
 
     def tally(self, judge_key: str) -> Tally:
         """How far the run is under this judge."""
@@ -812,6 +840,16 @@ def _turn(row: tuple[Any, ...]) -> StoredTurn:
         created_at=created_at,
     )
     return StoredTurn(DialogueKey(item_id, epoch, strategy, attempt), turn)
+
+
+def _call(row: tuple[Any, ...]) -> StoredCall:
+    names = (
+        "role", "endpoint", "outcome", "attempts", "latency_s", "retried", "prompt_tokens", "completion_tokens", "model",
+        "request_id", "fingerprint", "raw", "created_at",
+    )  # fmt: skip
+    given = dict(zip(names, row[6:], strict=True))
+    given["retried"] = None if given["retried"] is None else msgspec.json.decode(given["retried"])
+    return StoredCall(None if row[0] is None else DialogueKey(*row[:4]), row[4], row[5], Call(**given))
 
 
 def _step(row: tuple[Any, ...]) -> Step:

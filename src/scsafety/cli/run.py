@@ -1,4 +1,4 @@
-"""`run`, `resume`, `judge`, `report` and `export`."""
+"""`run`, `resume`, `judge`, `report`, `export` and `import`."""
 
 from __future__ import annotations
 
@@ -61,6 +61,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="Example: scsafety judge my-run --judge deepseek/deepseek-chat --primary")(judge)
     app.command(epilog="Example: scsafety report my-run --out site")(report)
     app.command(epilog="Example: scsafety export my-run --format csv > answers.csv")(export)
+    app.command("import", epilog="Example: scsafety import logs/2026-11-22_sc-safety.eval --name my-run")(import_)
 
 
 def run(
@@ -369,7 +370,9 @@ def export(
     ],
     format: Annotated[  # noqa: A002 (the flag's name)
         str | None,
-        typer.Option(metavar="F", help="Turns as jsonl, csv, parquet, or hf (the datasets layout).  [default: jsonl]"),
+        typer.Option(
+            metavar="F", help="Turns as jsonl, csv, parquet, inspect, or hf (the datasets layout).  [default: jsonl]"
+        ),
     ] = None,
     scores: Annotated[
         str | None, typer.Option(metavar="F", help="Scores instead of turns: markdown, csv, latex or json.")
@@ -381,13 +384,17 @@ def export(
     ] = None,
     to: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="Parquet file, or folder of hf.  [default: RUN.parquet, RUN-dataset]"),
+        typer.Option(
+            metavar="PATH",
+            help="File of parquet or inspect, folder of hf.  [default: RUN.parquet, RUN.eval, RUN-dataset]",
+        ),
     ] = None,
     redact: Annotated[bool, typer.Option("--redact", help=REDACT_HELP)] = False,
     out: Out = Path("runs"),
 ) -> None:
     """Write every turn with its verdict: jsonl and csv to standard output, parquet to a file, hf to a folder. Or the scores.
 
+    --format inspect writes the whole run as a log of Inspect AI (needs scsafety[inspect]); `scsafety import` reads it back.
     --scores prints one table of all RUNs, each figure with its interval, and what it rests on.
     """
     from scsafety import api
@@ -421,11 +428,40 @@ def export(
             ):
                 typer.echo(f"wrote {path}")
         return
+    if format == "inspect":
+        _export_inspect(runs[0], to, out, redact=redact)
+        return
     if format not in FORMATS:
-        raise ConfigError(f"--format {format!r} is unknown; give {', '.join(FORMATS)}, parquet or hf")
+        raise ConfigError(f"--format {format!r} is unknown; give {', '.join(FORMATS)}, parquet, inspect or hf")
     with api.load_run(runs[0], out).open() as store:
         for line in FORMATS[format](store, leave_out=redact):
             typer.echo(line)
+
+
+def _export_inspect(run: str, to: Path | None, out: Path, *, redact: bool) -> None:
+    from scsafety import api
+    from scsafety.inspect import export_run
+
+    if redact:
+        raise ConfigError("--redact: an Inspect log holds the whole run; leave it out, or export jsonl")
+    loaded = api.load_run(run, out)
+    path = to or Path(f"{loaded.folder.name}.eval")
+    export_run(loaded, path)
+    typer.echo(f"wrote {path}")
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A log of Inspect AI, .eval.")],
+    name: Annotated[
+        str | None, typer.Option(help="The run's name.  [default: the file's, or after model and time]")
+    ] = None,
+    out: Out = Path("runs"),
+) -> None:
+    """Make a run of an Inspect log: of scsafety/sc_safety, scsafety/sc_safety_benign, or of `export --format inspect`."""
+    from scsafety.inspect import import_log
+
+    result = import_log(file, name=name, out=out)
+    raise typer.Exit(_show(result, result.folder.name))
 
 
 def _export_scores(runs: Sequence[str], scores: str | None, badge: Path | None, charts: Path | None, out: Path) -> None:
@@ -464,7 +500,6 @@ def _watched(work: Callable[[Watch], RunResult], name: str, log_json: Path | Non
     from scsafety.api import Watch
     from scsafety.cli.progress import watching
     from scsafety.engine.listening import listening
-    from scsafety.report.terminal import render_summary
 
     watch = Watch()
     warn_of_exposed_key()
@@ -478,10 +513,17 @@ def _watched(work: Callable[[Watch], RunResult], name: str, log_json: Path | Non
                 f"scsafety: {watch.progress.turns_done} answers are kept; `scsafety resume {name}` goes on", err=True
             )
         raise
+    return _show(result, name, stopped=watch.progress.stopped)
+
+
+def _show(result: RunResult, name: str, *, stopped: str = "") -> int:
+    """Table, paths, and what is left to do. Returns the exit code."""
+    from scsafety.report.terminal import render_summary
+
     table_console().print(render_summary(result.summary))
     typer.echo(f"summary  {result.folder / 'summary.json'}\nreport   {result.report}")
-    if watch.progress.stopped:
-        typer.echo(f"scsafety: {watch.progress.stopped}", err=True)
+    if stopped:
+        typer.echo(f"scsafety: {stopped}", err=True)
     if result.exit_code:
         over = result.summary.suite or result.summary.over_refusal
         unanswered = result.summary.unanswered + (over.unanswered if over else 0)

@@ -57,7 +57,7 @@ async def hold_dialogue(
     while (prompt := await strategy.next_message(item, held)) is not None:
         before_call()
         messages = (
-            *_before(item, system),
+            *opening_messages(item, system),
             *_history(held, flagged_text),
             Message("user", prompt, _image(item) if not held else None),
         )
@@ -124,7 +124,7 @@ def _both(empty: Reply, again: Reply | CallFailed) -> tuple[int, dict[str, int],
     return empty.attempts + again.attempts, dict(retried), empty.elapsed_s + again.elapsed_s
 
 
-def _before(item: Item, run_wide: str | None) -> tuple[Message, ...]:
+def opening_messages(item: Item, run_wide: str | None = None) -> tuple[Message, ...]:
     """What stands before the first question; a run-wide system prompt comes first, in one message with the item's own."""
     given = item.before if isinstance(item, SuiteItem) else ()
     own = item.system if isinstance(item, Pair) else None

@@ -48,6 +48,14 @@ class ScoreTable:
         return {sub.id: rows for sub in taxonomy.sub_dimensions() if (rows := by_id[of == sub.id]).size}
 
 
+def over_epochs(pairs: Sequence[str], sub_dimensions: Sequence[str], scores: NDArray[np.float64]) -> ScoreTable:
+    """The table of the means over epochs. scores: (n_pairs, n_rounds, n_epochs), NaN where there is no verdict."""
+    known = ~np.isnan(scores)
+    with np.errstate(invalid="ignore"):
+        means = np.where(known, scores, 0.0).sum(axis=2) / known.sum(axis=2)
+    return ScoreTable(pairs, sub_dimensions, means)
+
+
 class Board(msgspec.Struct, frozen=True):
     """Point values, 0 to 100; NaN where nothing was judged. Keys are ids of the taxonomy."""
 

@@ -27,7 +27,7 @@ from scsafety.judge.spec import models_of, parse_judge
 from scsafety.metrics.agreement import agreement
 from scsafety.metrics.corrected import Corrected, corrected_mean
 from scsafety.metrics.interval import Interval, board_intervals, share_interval
-from scsafety.metrics.score import FULL_MARK, ScoreTable, boards, cave_flags
+from scsafety.metrics.score import FULL_MARK, ScoreTable, boards, cave_flags, over_epochs
 from scsafety.records import BENIGN_LABELS, FORMS, TACTICS, Pair, Score, Side, Twin
 from scsafety.report.attack import AttackOf, attack_of, columns_of, n_not_carried_through
 from scsafety.report.breakdown import GroupOf, breakdown
@@ -297,10 +297,7 @@ def _read(store: Store, judge: JudgeCard | None, settings: RunSettings) -> _Answ
 
 
 def _table(pairs: Sequence[_PairOf], scores: NDArray[np.float64]) -> ScoreTable:
-    known = ~np.isnan(scores)
-    with np.errstate(invalid="ignore"):
-        means = np.where(known, scores, 0.0).sum(axis=2) / known.sum(axis=2)
-    return ScoreTable([pair.id for pair in pairs], [pair.sub_dimension for pair in pairs], means)
+    return over_epochs([pair.id for pair in pairs], [pair.sub_dimension for pair in pairs], scores)
 
 
 def _boards(table: ScoreTable, written: ScoreTable, answers: _Answers) -> dict[str, Any]:
