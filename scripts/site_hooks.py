@@ -30,7 +30,7 @@ def with_language(file: File, *rest: Any) -> File:
     """
     made: Any = create_i18n_file(file, *rest)
     source = Path(file.abs_src_path or "")
-    if made.localization is None and source.with_suffix(f".{CHINESE}.md").exists():
+    if source.suffix == ".md" and made.localization is None and source.with_suffix(f".{CHINESE}.md").exists():
         made.locale = ENGLISH
     return made
 

@@ -102,6 +102,17 @@ def test_no_page_loads_anything_from_outside(site: Path, pages: dict[Path, Page]
     assert sum(len(page.loads) for page in pages.values()) > 3 * len(pages)
 
 
+def test_whatever_a_page_loads_is_there(site: Path, pages: dict[Path, Page]) -> None:
+    missing = {
+        (path.relative_to(site), url)
+        for path, page in pages.items()
+        for url in page.loads
+        if path.name != "404.html" and not urlsplit(url).scheme and not (path.parent / urlsplit(url).path).exists()
+    }
+
+    assert missing == set()
+
+
 def test_every_link_within_the_site_leads_to_a_page_and_a_place_on_it(site: Path, pages: dict[Path, Page]) -> None:
     broken = []
     for path, page in pages.items():
