@@ -1,24 +1,31 @@
 """What the site needs of the pages in docs/, which are written to be read on GitHub first.
 
 There `X.md` is English and `X.zh-CN.md` Chinese, each with a link to the other, and some links leave the folder. On the site
-Chinese is the default language, a switch in its head leads from one to the other, and a page that exists once stands under both.
+Chinese is the default language, a switch in its head leads from one to the other, a page that exists once stands under both, and
+the search finds what is in the reader's language.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from mkdocs.plugins import event_priority
 from mkdocs_static_i18n import suffix
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import File
+    from mkdocs.structure.pages import Page
 
 CHINESE, ENGLISH = "zh-CN", "en"
 OTHER_LANGUAGE = re.compile(r"(?:English \| )?\[(?:中文|English)\]\([\w-]+(?:\.zh-CN)?\.md\)(?: \| 中文)?(?: · )?")
 OUTSIDE = re.compile(r"\[([^\]]+)\]\(((?:\.\./|bank/)[^)]*)\)")
+
+BASE = re.compile(r'(<script id="__config"[^>]*>\{.*?"base":\s*")([./]+)"')
+INDEX = Path("search") / "search_index.json"
 
 create_i18n_file = suffix.create_i18n_file
 
@@ -54,3 +61,25 @@ def on_page_markdown(markdown: str, *, config: MkDocsConfig, **_: Any) -> str:
         return f"[{text}]({config.repo_url.rstrip('/')}/blob/main/{'/'.join(parts)})"
 
     return OUTSIDE.sub(link, markdown)
+
+
+def on_post_page(output: str, *, page: Page, **_: Any) -> str:
+    """An English page looks for the index of the search below en/."""
+    if not page.url.startswith(f"{ENGLISH}/"):
+        return output
+    return BASE.sub(lambda found: f'{found[1]}{found[2].removesuffix("..").rstrip("/") or "."}"', output, count=1)
+
+
+@event_priority(-200)  # behind the plugin, which puts both languages into one index
+def on_post_build(*, config: MkDocsConfig, **_: Any) -> None:
+    site = Path(config.site_dir)
+    index = json.loads((site / INDEX).read_text(encoding="utf-8"))
+    below = f"{ENGLISH}/"
+    for folder, docs in (
+        (site / ENGLISH, [one for one in index["docs"] if one["location"].startswith(below)]),
+        (site, [one for one in index["docs"] if not one["location"].startswith(below)]),
+    ):
+        path = folder / INDEX
+        path.parent.mkdir(parents=True, exist_ok=True)
+        of_folder = [{**one, "location": one["location"].removeprefix(below)} for one in docs]
+        path.write_text(json.dumps({**index, "docs": of_folder}, ensure_ascii=False), encoding="utf-8")

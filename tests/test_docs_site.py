@@ -133,11 +133,27 @@ def test_no_page_still_shows_the_links_to_the_other_language_that_github_needs(p
     assert [path for path, page in pages.items() for link in page.links if "zh-CN" in link] == []
 
 
-def test_the_search_knows_both_languages(site: Path) -> None:
-    index = json.loads((site / "search/search_index.json").read_text(encoding="utf-8"))
-    texts = {entry["location"]: entry["title"] + entry["text"] for entry in index["docs"]}
+def test_the_search_finds_what_is_in_the_readers_language(site: Path) -> None:
+    both = [
+        json.loads((folder / "search/search_index.json").read_text(encoding="utf-8")) for folder in (site, site / "en")
+    ]
+    chinese, english = (
+        {entry["location"]: entry["title"] + entry["text"] for entry in index["docs"]} for index in both
+    )
 
-    assert any("失守率" in text for place, text in texts.items() if not place.startswith("en/"))
-    assert any("Cave rate" in text for place, text in texts.items() if place.startswith("en/"))
-    split = re.compile(index["config"]["separator"])
+    assert "失守率" in chinese["concepts/#怎么算"]
+    assert "Cave rate" in english["concepts/#what-is-counted"]
+    assert "judges/" in chinese.keys() & english.keys()  # there in English only
+    assert [place for place in (*chinese, *english) if place.startswith("en/")] == []
+    split = re.compile(both[0]["config"]["separator"])
     assert [part for part in split.split("cave 失守率，0.5") if part] == ["cave", "失", "守", "率", "0", "5"]
+
+
+@pytest.mark.parametrize("page", ["", "concepts/", "en/", "en/concepts/"])
+def test_a_page_looks_for_the_index_of_its_own_language(site: Path, page: str) -> None:
+    text = (site / page / "index.html").read_text(encoding="utf-8")
+    (config,) = re.findall(r'<script id="__config" type="application/json">(.*?)</script>', text)
+
+    found = (site / page / json.loads(config)["base"]).resolve()
+
+    assert found == (site / "en" if page.startswith("en/") else site).resolve()
