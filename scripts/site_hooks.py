@@ -24,6 +24,9 @@ CHINESE, ENGLISH = "zh-CN", "en"
 OTHER_LANGUAGE = re.compile(r"(?:English \| )?\[(?:中文|English)\]\([\w-]+(?:\.zh-CN)?\.md\)(?: \| 中文)?(?: · )?")
 OUTSIDE = re.compile(r"\[([^\]]+)\]\(((?:\.\./|bank/)[^)]*)\)")
 
+FENCED = re.compile(r"^(```.*?^```)", re.DOTALL | re.MULTILINE)
+HAN = r"\u3001-\u303f\u3400-\u9fff\uff00-\uffef“”"
+BROKEN_LINE = re.compile(rf"(?<=[{HAN}])\n *(?=[{HAN}])")  # which a browser would show as a space
 BASE = re.compile(r'(<script id="__config"[^>]*>\{.*?"base":\s*")([./]+)"')
 INDEX = Path("search") / "search_index.json"
 
@@ -47,7 +50,10 @@ def on_startup(**_: Any) -> None:
 
 
 def on_page_markdown(markdown: str, *, config: MkDocsConfig, **_: Any) -> str:
-    """Without the links to the other language; what lies outside docs/ is a link into the repository, or plain text."""
+    """Without the links to the other language; what lies outside docs/ is a link into the repository, or plain text.
+
+    Chinese lines are joined without a space.
+    """
     head, end, rest = markdown.partition("\n## ")
     markdown = OTHER_LANGUAGE.sub("", head) + end + rest
 
@@ -60,7 +66,8 @@ def on_page_markdown(markdown: str, *, config: MkDocsConfig, **_: Any) -> str:
             parts = parts[:-1] if part == ".." else [*parts, part]
         return f"[{text}]({config.repo_url.rstrip('/')}/blob/main/{'/'.join(parts)})"
 
-    return OUTSIDE.sub(link, markdown)
+    prose_and_code = FENCED.split(OUTSIDE.sub(link, markdown))
+    return "".join(part if part.startswith("```") else BROKEN_LINE.sub("", part) for part in prose_and_code)
 
 
 def on_post_page(output: str, *, page: Page, **_: Any) -> str:

@@ -133,6 +133,13 @@ def test_no_page_still_shows_the_links_to_the_other_language_that_github_needs(p
     assert [path for path, page in pages.items() for link in page.links if "zh-CN" in link] == []
 
 
+def test_a_chinese_paragraph_of_several_lines_has_no_space_where_a_line_ends(site: Path) -> None:
+    text = (site / "for-compliance/index.html").read_text(encoding="utf-8")
+
+    assert "达不到最低数：这些题请自备" in text
+    assert text.count("<pre") == 5  # and blocks of code are as they were
+
+
 def test_the_search_finds_what_is_in_the_readers_language(site: Path) -> None:
     both = [
         json.loads((folder / "search/search_index.json").read_text(encoding="utf-8")) for folder in (site, site / "en")
