@@ -14,6 +14,7 @@ from scripts.cli_reference import PAGE, reference
 
 from scsafety import api
 from scsafety.bank import load_bank
+from scsafety.bank.standards import coverage, standard_named
 from scsafety.cli import app
 from scsafety.engine.settings import QUICK_MAX_TOKENS
 from scsafety.targets.models import cached, embedded_model
@@ -144,6 +145,9 @@ def test_the_data_card_counts_what_is_in_the_bank(page: str) -> None:
             re.findall(r"`(\w+)` (\d+)", next(row for row in text.splitlines() if row.startswith(f"| `{field}`")))
         )
         assert {name: int(n) for name, n in counts.items()} == Counter(getattr(one, field) for one in bank.pairs)
+    risks = coverage(standard_named("gbt45654"), bank.items)
+    enough = sum(one.questions >= (one.minimum or 0) for one in risks)
+    assert re.search(rf"{len(risks)} (?:risks|类).*?\b{enough}\b", text)
     severities = Counter(one.severity for one in bank.pairs)
     for told in (
         f"{len(bank.pairs):,}", f"{2 * len(bank.pairs):,}", f"`{bank.hash}`", f"| {bank.version} |",
