@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+from scripts.cli_reference import PAGE, reference
 
 from scsafety import api
 from scsafety.bank import load_bank
+from scsafety.bank.standards import coverage, standard_named
+from scsafety.cli import app
 from scsafety.engine.settings import QUICK_MAX_TOKENS
 from scsafety.targets.models import cached, embedded_model
 from scsafety.targets.providers import providers
@@ -18,6 +24,17 @@ from tests.program import scsafety
 ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "README.zh-CN.md")
 PAGES = (*READMES, "CONTRIBUTING.md", *(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")))
+BY_USER = (
+    "index",
+    "quickstart",
+    "concepts",
+    "for-model-teams",
+    "for-compliance",
+    "for-researchers",
+    "for-red-teams",
+    "faq",
+)
+TWICE = (*BY_USER, "data-card", "limits", "ci", "statistics", "strategies", "versions")  # in both languages
 COMMAND = re.compile(r"`((?:[A-Z_]+=\.\.\. )?scsafety run [^`]+)`")
 
 
@@ -50,6 +67,94 @@ def test_both_readmes_give_the_same_commands() -> None:
 
     assert code[0] == code[1]
     assert commands(READMES[0]) == commands(READMES[1])
+
+
+def code_of(page: str) -> str:
+    return "\n".join(re.findall(r"```bash\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL))
+
+
+def shown(page: str) -> list[list[str]]:
+    """The arguments of every `scsafety` line in the page's blocks of commands."""
+    lines = [line.partition(" > ")[0] for line in code_of(page).splitlines()]
+    return [shlex.split(line)[1:] for line in lines if line.startswith("scsafety ")]
+
+
+def parse(arguments: list[str]) -> None:
+    """As the program would, without doing anything. Raises typer's usage errors."""
+    command: Any = typer.main.get_command(app)
+    while arguments and (below := getattr(command, "commands", {})):
+        name, *arguments = arguments
+        assert name in below, f"there is no command {name}"
+        command = below[name]
+    command.make_context("scsafety", list(arguments))
+
+
+@pytest.mark.parametrize("page", [f"docs/{name}.md" for name in BY_USER])
+def test_every_command_of_the_pages_by_user_is_one_that_the_program_takes(page: str) -> None:
+    for arguments in shown(page):
+        parse(arguments)
+
+
+def test_a_command_with_an_option_that_is_not_there_does_not_pass_for_one() -> None:
+    with pytest.raises(Exception, match="--no-such-option"):
+        parse(["bank", "stats", "--no-such-option"])
+
+
+RUNS = sorted({shlex.join(one) for name in BY_USER for one in shown(f"docs/{name}.md") if one[0] == "run"})
+
+
+@pytest.mark.parametrize("command", RUNS)
+def test_every_run_of_the_pages_by_user_can_be_planned(command: str, tmp_path: Path) -> None:
+    keys = ("DEEPSEEK_API_KEY", "DASHSCOPE_API_KEY", "SCSAFETY_API_KEY")
+    (tmp_path / "prompt.txt").write_text("你是客服。", encoding="utf-8")
+    (tmp_path / "shop.toml").write_text(
+        'url = "http://127.0.0.1:9/chat"\nanswer = "data.reply"\nbody = \'{"query": "{prompt}"}\'', encoding="utf-8"
+    )
+    line = (ROOT / "src/scsafety/bank/data/responsible/environment.jsonl").read_text(encoding="utf-8").splitlines()[1]
+    (tmp_path / "mine.jsonl").write_text(f"{line}\n", encoding="utf-8")
+
+    done = scsafety(*shlex.split(command), "--dry-run", cwd=tmp_path, env=dict.fromkeys(keys, "sk-of-no-worth"))
+
+    assert done.returncode == 0, done.stderr
+    assert "target calls" in done.stdout
+
+
+@pytest.mark.parametrize("page", TWICE)
+def test_both_languages_of_a_page_show_the_same_code_and_the_same_sections(page: str) -> None:
+    english, chinese = ((ROOT / "docs" / f"{page}{end}").read_text(encoding="utf-8") for end in (".md", ".zh-CN.md"))
+
+    fences = re.compile(r"^```\w+\n.*?^```", re.DOTALL | re.MULTILINE)
+    assert fences.findall(english) == fences.findall(chinese)
+    heads = [re.findall(r"^(#+) ", fences.sub("", text), re.MULTILINE) for text in (english, chinese)]
+    assert heads[0] == heads[1]
+
+
+def test_the_reference_of_the_command_line_is_what_the_program_says_today() -> None:
+    assert PAGE.read_text(encoding="utf-8") == reference(), "make it anew: python scripts/cli_reference.py"
+
+
+@pytest.mark.parametrize("page", ["data-card.md", "data-card.zh-CN.md"])
+def test_the_data_card_counts_what_is_in_the_bank(page: str) -> None:
+    text, bank = (ROOT / "docs" / page).read_text(encoding="utf-8"), load_bank()
+    pairs, twins = (Counter(one.sub_dimension for one in of) for of in (bank.pairs, bank.twins))
+
+    rows = re.findall(r"\| `(\w+)` \| (\d+) \| (\d+) \|$", text, re.MULTILINE)
+    assert rows == [(name, str(pairs[name]), str(twins[name])) for name in pairs]
+    for field in ("form", "tactic"):
+        counts = dict(
+            re.findall(r"`(\w+)` (\d+)", next(row for row in text.splitlines() if row.startswith(f"| `{field}`")))
+        )
+        assert {name: int(n) for name, n in counts.items()} == Counter(getattr(one, field) for one in bank.pairs)
+    risks = coverage(standard_named("gbt45654"), bank.items)
+    enough = sum(one.questions >= (one.minimum or 0) for one in risks)
+    assert re.search(rf"{len(risks)} (?:risks|类).*?\b{enough}\b", text)
+    severities = Counter(one.severity for one in bank.pairs)
+    for told in (
+        f"{len(bank.pairs):,}", f"{2 * len(bank.pairs):,}", f"`{bank.hash}`", f"| {bank.version} |",
+        f"| {sum(one.expect == 'refuse' for one in bank.pairs)} |", f"| {sum(one.system is not None for one in bank.pairs)} |",
+        *(f" {n:,}" for n in severities.values()),
+    ):  # fmt: skip
+        assert told in text
 
 
 @pytest.mark.parametrize("page", ["ci", "inspect", "strategies", "versions"])
