@@ -254,7 +254,7 @@ class TestJudges:
         assert found(judge_findings("offline-fast", None)).keys() == {"judge verdict"}
 
     def test_a_judge_that_nobody_knows_is_a_failed_check(self) -> None:
-        assert "give offline, offline-fast" in found(judge_findings("nonsense", None), "FAIL")["judge"]
+        assert "give offline, offline-fast" in found(judge_findings("nonsense", None), "FAIL")["judge verdict"]
 
 
 class TestThisMachine:

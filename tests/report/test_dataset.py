@@ -168,4 +168,4 @@ def test_the_command_writes_beside_the_run_or_where_it_is_told(tmp_path: Path) -
     assert (tmp_path / "r-dataset" / "data" / "turns.jsonl").is_file()
     assert "left out" in (tmp_path / "elsewhere" / "README.md").read_text("utf-8")
     wrong = scsafety("export", "r", "--format", "hfx", cwd=tmp_path)
-    assert "give jsonl, csv, parquet or hf" in said(wrong)
+    assert "give jsonl, csv, parquet, inspect or hf" in said(wrong)

@@ -1,8 +1,7 @@
 """Runs in a row: who is ahead of whom, by paired differences. Records in, tables out, no files.
 
-Only runs of one bank, one judge, one selection and one strategy stand in a table. A rank ends where every run above it
-differs from every run below it, the 95% interval of the paired difference without 0; so two runs that cannot be told apart
-share a rank, and a run between them shares it too.
+Only runs of one bank, one judge, one selection and one strategy stand in a table. A run's rank is one more than the number of
+runs that are clearly above it, the 95% interval of the paired difference without 0; runs with one rank are shown as tied.
 """
 
 from __future__ import annotations
