@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -55,11 +56,21 @@ def _read_object(path: Path, line: int, data: bytes, fault: type[RecordError]) -
 
 def write_whole(path: Path, data: bytes) -> None:
     """All of it or nothing; missing folders are made. Raises MachineError."""
-    half = path.with_name(f".{path.name}.{os.getpid()}.part")  # two processes that write one file do not mix
+    with whole(path) as half:
+        half.write_bytes(data)
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Another file beside it, to be written; it takes the place of `path` where the block ends well, else it is gone.
+
+    Missing folders are made. Raises MachineError.
+    """
+    half = path.with_name(f".{os.getpid()}.part.{path.name}")  # two processes that write one file do not mix
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            half.write_bytes(data)
+            yield half
             half.replace(path)
         finally:
             half.unlink(missing_ok=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import signal
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -14,15 +13,13 @@ import pytest
 from scsafety import api
 from scsafety.dialogue import ali_agent_prompts as prompts
 from scsafety.errors import ConfigError
-from tests.engine.test_attacks import content, digest, kill_after, program, table
+from tests.engine.test_attacks import content, digest, table, undisturbed_and_killed
 from tests.scripted_server import ScriptedServer
 from tests.small_bank import pair, write_bank
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-N_KILLS = 6
 
 
 class Told(ScriptedServer):
@@ -102,7 +99,6 @@ def test_its_other_limits_are_no_options(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
 def test_killed_in_the_middle_and_resumed_the_store_is_that_of_an_undisturbed_run(tmp_path: Path) -> None:
-    rng = random.Random(20261122)
     bank = write_bank(tmp_path / "bank.jsonl", pairs(6))
     with Told(lambda asked: digest(asked) < 60, latency_s=0.01) as server:
         arguments = (
@@ -110,23 +106,8 @@ def test_killed_in_the_middle_and_resumed_the_store_is_that_of_an_undisturbed_ru
             "--strategy", "ali-agent", "--attack-backtracks", "4", "--bank", str(bank), "--judge", "offline-fast",
             "--out", str(tmp_path), "--concurrency", "2",
         )  # fmt: skip
-        assert program("run", *arguments, "--name", "whole").wait(120) == 0
-        asked_whole = set(server.asked)
-        server.bodies.clear()
-        server.asked.clear()
-        command: tuple[str, ...] = ("run", *arguments, "--name", "killed")
-        kills = 0
-        while kills < N_KILLS:
-            child = program(*command)
-            kill_after(child, server, n_requests=rng.randint(1, 8), delay_s=rng.uniform(0, 0.03))
-            if child.wait(60) == 0:
-                break
-            kills += 1
-            if (tmp_path / "killed" / "run.db").exists():
-                command = ("resume", "killed", "--out", str(tmp_path), "--concurrency", "2")
-        assert program("resume", "killed", "--out", str(tmp_path)).wait(120) == 0
+        kills, _ = undisturbed_and_killed(server, tmp_path, arguments)
 
     assert kills >= 3, "the run came to its end too soon for the test"
     assert content(tmp_path / "killed") == content(tmp_path / "whole")
     assert {row[5] for row in content(tmp_path / "whole")["dialogue"]} == {"success", "refusal"}
-    assert set(server.asked) == asked_whole

@@ -305,8 +305,6 @@ def test_a_dry_run_says_the_most_that_an_attack_may_ask(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
 def test_killed_in_the_middle_of_attacks_and_resumed_the_store_is_that_of_an_undisturbed_run(tmp_path: Path) -> None:
-    rng = random.Random(20261122)
-
     def value(asked: str) -> int:
         return 85 if digest(asked) < 20 else digest(asked) % 70
 
@@ -321,28 +319,12 @@ def test_killed_in_the_middle_of_attacks_and_resumed_the_store_is_that_of_an_und
             "--strategy", "crescendo", "--bank", str(bank), "--judge", "offline-fast", "--out", str(tmp_path),
             "--concurrency", "2",
         )  # fmt: skip
-        assert program("run", *arguments, "--name", "whole").wait(120) == 0
-        n_asked = len(server.bodies)
-        asked_whole = set(server.asked)
-        server.bodies.clear()
-        server.asked.clear()
-        command: tuple[str, ...] = ("run", *arguments, "--name", "killed")
-        kills = 0
-        while kills < N_KILLS:
-            child = program(*command)
-            kill_after(child, server, n_requests=rng.randint(1, 8), delay_s=rng.uniform(0, 0.03))
-            if child.wait(60) == 0:
-                break
-            kills += 1
-            if (tmp_path / "killed" / "run.db").exists():
-                command = ("resume", "killed", "--out", str(tmp_path), "--concurrency", "2")
-        assert program("resume", "killed", "--out", str(tmp_path)).wait(120) == 0
+        kills, n_asked = undisturbed_and_killed(server, tmp_path, arguments)
 
     assert kills >= 5, "the run came to its end too soon for the test"
     assert content(tmp_path / "killed") == content(tmp_path / "whole")
     assert {row[3] for row in content(tmp_path / "whole")["exchange"]} == {0, 1}
     assert {row[5] for row in content(tmp_path / "whole")["dialogue"]} == {"success", "rounds"}
-    assert set(server.asked) == asked_whole
     assert len(server.bodies) <= n_asked + kills * 2 * (
         1 + 10
     )  # in flight, and 100 ms not yet committed at 10 ms a call
@@ -370,6 +352,31 @@ def content(folder: Path) -> dict[str, list[Any]]:
 
 def program(*arguments: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([*PROGRAM, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def undisturbed_and_killed(server: ScriptedServer, out: Path, arguments: tuple[str, ...]) -> tuple[int, int]:
+    """Two runs, `whole` and, killed at random and resumed again and again, `killed`: how often, and the requests of the first.
+
+    The second must ask for what the first one asked for.
+    """
+    rng = random.Random(20261122)
+    assert program("run", *arguments, "--name", "whole").wait(120) == 0
+    n_asked, asked_whole = len(server.bodies), set(server.asked)
+    server.bodies.clear()
+    server.asked.clear()
+    command: tuple[str, ...] = ("run", *arguments, "--name", "killed")
+    kills = 0
+    while kills < N_KILLS:
+        child = program(*command)
+        kill_after(child, server, n_requests=rng.randint(1, 8), delay_s=rng.uniform(0, 0.03))
+        if child.wait(60) == 0:
+            break
+        kills += 1
+        if (out / "killed" / "run.db").exists():
+            command = ("resume", "killed", "--out", str(out), "--concurrency", "2")
+    assert program("resume", "killed", "--out", str(out)).wait(120) == 0
+    assert set(server.asked) == asked_whole
+    return kills, n_asked
 
 
 def kill_after(child: subprocess.Popen[bytes], server: ScriptedServer, *, n_requests: int, delay_s: float) -> None:

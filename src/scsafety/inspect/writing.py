@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import defaultdict
 from importlib.metadata import version
 from itertools import groupby
@@ -27,7 +26,8 @@ from inspect_ai.log import (
 )
 
 from scsafety.dialogue.hold import opening_messages
-from scsafety.errors import ConfigError, MachineError
+from scsafety.errors import ConfigError
+from scsafety.files import whole
 from scsafety.inspect.carried import KEY, Given, JudgeOfLog, OfLog, OfSample, PlacedCall, item_object, sample_metadata
 from scsafety.inspect.messages import chat_message, config_of, conversation, output_of, tokens, usage_of
 from scsafety.inspect.scorers import score_of
@@ -60,19 +60,8 @@ def write_log(run: Run, path: Path) -> None:
         raise ConfigError(f"--to {path}: an Inspect log ends in {SUFFIX}")
     with run.open() as store:
         log = as_log(store, run.settings, run.summary)
-    half = path.with_name(f".{path.stem}.{os.getpid()}{SUFFIX}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            write_eval_log(log, half)
-            half.replace(path)
-        finally:
-            half.unlink(missing_ok=True)
-    except OSError as error:
-        problem = error.strerror or str(error)
-        raise MachineError(
-            f"{path}: cannot be written: {problem}; choose a writable folder, or free the disk"
-        ) from error
+    with whole(path) as half:
+        write_eval_log(log, half)
 
 
 def as_log(store: Store, settings: RunSettings, summary: Summary) -> EvalLog:
