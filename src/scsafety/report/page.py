@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import msgspec
 
 from scsafety import taxonomy
-from scsafety.files import write_whole
+from scsafety.files import whole, write_whole
 from scsafety.judge.combined import read_members
 from scsafety.judge.measured import is_weak, on_real
 from scsafety.judge.people import PREFIX
@@ -216,12 +216,13 @@ def write_report(store: Store, summary: Summary, folder: Path, *, leave_out: boo
 
     Risky texts are covered until a reader asks for them; with `leave_out` they are not in the file.
     """
-    if summary.suite is not None:
-        page = render_suite_page(summary)
-    else:
-        page = render_page(summary, read_dialogues(store, summary), leave_out=leave_out)
     path = folder / PAGE
-    write_whole(path, page.encode())
+    if summary.suite is not None:
+        write_whole(path, render_suite_page(summary).encode())
+        return path
+    pieces = _page(summary, read_dialogues(store, summary), leave_out=leave_out)
+    with whole(path) as half, half.open("wb") as file:  # in one piece a page of 6,000 dialogues takes 150 MB
+        file.writelines(piece.encode() for piece in pieces)
     return path
 
 
@@ -280,21 +281,25 @@ def _dialogues_of(
 
 def render_page(summary: Summary, dialogues: Sequence[Dialogue], *, leave_out: bool = False) -> str:
     """The whole page as text. Pure: the same records give the same page."""
+    return "".join(_page(summary, dialogues, leave_out=leave_out))
+
+
+def _page(summary: Summary, dialogues: Sequence[Dialogue], *, leave_out: bool) -> Iterator[str]:
     if leave_out:
         dialogues = list(without_risky(dialogues, summary.judge.id))
-    return _render(
-        summary, dialogues, leave_out=leave_out, transcripts=None, script=source("lang.js") + source("page.js")
-    )
+    script = source("lang.js") + source("page.js")
+    return _render(summary, dialogues, leave_out=leave_out, transcripts=None, script=script)
 
 
 def render_model(summary: Summary, transcripts: str) -> str:
     """The page of a run in a site: all but the dialogues, which stand at `transcripts`, a page beside it."""
-    return _render(summary, (), leave_out=False, transcripts=transcripts, script=source("model.js") + source("lang.js"))
+    script = source("model.js") + source("lang.js")
+    return "".join(_render(summary, (), leave_out=False, transcripts=transcripts, script=script))
 
 
 def _render(
     summary: Summary, dialogues: Sequence[Dialogue], *, leave_out: bool, transcripts: str | None, script: str
-) -> str:
+) -> Iterator[str]:
     style = source("page.css") + source("model.css")
     answered = summary.bank.pairs * N_ROUNDS * summary.settings.epochs - summary.unanswered
     values = {
@@ -332,7 +337,7 @@ def _render(
         "dimensions": {dimension.id: dimension for dimension in taxonomy.dimensions()},
         "subs": {sub.id: sub for sub in taxonomy.sub_dimensions()},
     }
-    return environment().get_template("page.html.j2").render(values)
+    return environment().get_template("page.html.j2").generate(values)
 
 
 def render_suite_page(summary: Summary) -> str:
