@@ -629,9 +629,10 @@ class Store:
             "GROUP BY role, endpoint, cause.key ORDER BY role, endpoint, cause.key"
         )
 
-    def latencies(self) -> list[tuple[str, str, float]]:
+    def latencies(self) -> Iterator[tuple[str, str, float]]:
         """Role, endpoint and seconds of every attempt that was answered, blocks left out."""
-        return self._rows("SELECT role, endpoint, latency_s FROM call WHERE outcome IN ('answered', 'empty')")
+        rows = self._stream("SELECT role, endpoint, latency_s FROM call WHERE outcome IN ('answered', 'empty')")
+        return ((role, endpoint, seconds) for role, endpoint, seconds in rows)
 
     def integrity(self) -> str | None:
         """What SQLite finds wrong with the file, None where nothing is."""

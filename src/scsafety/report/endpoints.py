@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
@@ -48,7 +49,7 @@ def endpoints_of(store: Store) -> tuple[EndpointOf, ...]:
     retried: defaultdict[tuple[str, str], dict[str, int]] = defaultdict(dict)
     for role, endpoint, cause, n in store.retries():
         retried[role, endpoint][cause] = n
-    latencies = defaultdict(list)
+    latencies: defaultdict[tuple[str, str], array[float]] = defaultdict(lambda: array("d"))
     for role, endpoint, seconds in store.latencies():
         latencies[role, endpoint].append(seconds)
 
@@ -76,7 +77,7 @@ def endpoints_of(store: Store) -> tuple[EndpointOf, ...]:
     return tuple(found)
 
 
-def _latency(seconds: list[float]) -> LatencyOf | None:
+def _latency(seconds: array[float]) -> LatencyOf | None:
     if not seconds:
         return None
     return LatencyOf(*np.quantile(seconds, [0.5, 0.9, 0.99, 1.0], method="inverted_cdf").tolist())
