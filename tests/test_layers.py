@@ -29,16 +29,17 @@ LAYERS = {
     "contract": 6,
     "store": 6,
     "engine": 7,
-    "report": 8,
-    "api": 9,
-    "web": 10,
-    "inspect": 10,
-    "cli": 11,
-    "__main__": 12,
+    "cluster": 8,
+    "report": 9,
+    "api": 10,
+    "web": 11,
+    "inspect": 11,
+    "cli": 12,
+    "__main__": 13,
 }
 BASE = {"records", "errors", "files", "modeltext", "plugins", "taxonomy"}
 EDGE = {"cli", "__main__"}
-HEAVY = ("aiohttp", "numpy", "xllamacpp", "jinja2", "rich", "inspect_ai")
+HEAVY = ("aiohttp", "numpy", "xllamacpp", "jinja2", "rich", "inspect_ai", "ray")
 
 Kind = Literal["module", "function", "typing"]  # where the import stands; the first two happen at run time
 

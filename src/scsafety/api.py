@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
+    from scsafety.cluster import Cluster
     from scsafety.judge import Judge
     from scsafety.judge.gold import Split
     from scsafety.judge.making import Made
@@ -412,16 +413,28 @@ def plan_suite(
     return _as_plan(settings, items, name, f"{chosen.name}-{model}", out)
 
 
-def run(model: str, *, policy: Policy | None = None, watch: Watch | None = None, **given: Any) -> RunResult:
+def run(
+    model: str,
+    *,
+    policy: Policy | None = None,
+    watch: Watch | None = None,
+    cluster: Cluster | None = None,
+    **given: Any,
+) -> RunResult:
     """Plan and carry out one run; see `plan` for what can be given.
 
     Raises the errors of `plan`, TargetStop, MachineError and StoreError; what was answered is kept.
     """
-    return carry_out(plan(model, **given), policy=policy, watch=watch)
+    return carry_out(plan(model, **given), policy=policy, watch=watch, cluster=cluster)
 
 
-def carry_out(planned: Plan, *, policy: Policy | None = None, watch: Watch | None = None) -> RunResult:
-    """Create the run of a plan, ask and judge everything, and write summary and report."""
+def carry_out(
+    planned: Plan, *, policy: Policy | None = None, watch: Watch | None = None, cluster: Cluster | None = None
+) -> RunResult:
+    """Create the run of a plan, ask and judge everything, and write summary and report.
+
+    cluster: by workers on a Ray cluster; None: by this process.
+    """
     asked = _asked(planned.settings)
     _check_caps(policy, *asked, judge=planned.settings.judge)
     meta = {
@@ -430,12 +443,24 @@ def carry_out(planned: Plan, *, policy: Policy | None = None, watch: Watch | Non
         "created_at": utc_now(),
     }
     watch, policy = watch or Watch(), policy or Policy()
-    fetch_models(*asked, judge=planned.settings.judge, on_pull=watch.on_pull)
+    if cluster is None:
+        fetch_models(*asked, judge=planned.settings.judge, on_pull=watch.on_pull)
     with Store.create(planned.folder / DB_NAME, meta, planned.items) as store:
         planned.items = ()  # from here on they are the store's; of a large bank they would be most of the memory
-        with telling(store, planned.settings, policy, watch):
-            drive(hold_sitting(store, planned.settings, policy, watch), store, in_flight=policy.in_flight)
+        _hold(store, planned.settings, policy, watch, cluster)
         return finish(store, planned.folder)
+
+
+def _hold(store: Store, settings: RunSettings, policy: Policy, watch: Watch, cluster: Cluster | None) -> None:
+    """One sitting, here or on a cluster."""
+    if cluster is None:
+        with telling(store, settings, policy, watch):
+            drive(hold_sitting(store, settings, policy, watch), store, in_flight=policy.in_flight)
+        return
+    from scsafety.cluster import connected, hold_on_cluster
+
+    with connected(cluster), telling(store, settings, policy, watch):
+        drive(hold_on_cluster(store, settings, policy, watch, cluster), store)
 
 
 def resume(
@@ -443,13 +468,14 @@ def resume(
     *,
     policy: Policy | None = None,
     watch: Watch | None = None,
+    cluster: Cluster | None = None,
     out: str | Path = DEFAULT_OUT,
     **given: Any,
 ) -> RunResult:
     """Ask what is unanswered and judge what is unjudged; what is stored is final.
 
-    given: settings that the caller believes to be the run's; ConfigError where one differs (model, base_url,
-    strategy, attacker, system, temperature, max_tokens, seed, epochs, thinking, only, limit, bank).
+    cluster: as in `carry_out`. given: settings that the caller believes to be the run's; ConfigError where one differs (model,
+    base_url, strategy, attacker, system, temperature, max_tokens, seed, epochs, thinking, only, limit, bank).
     """
     folder = find_run(run, out)
     with Store.open(folder / DB_NAME, write=True) as store:
@@ -471,9 +497,9 @@ def resume(
             )
         _check_caps(policy, *_asked(settings), judge=settings.judge)
         watch, policy = watch or Watch(), policy or Policy()
-        fetch_models(*_asked(settings), judge=settings.judge, on_pull=watch.on_pull)
-        with telling(store, settings, policy, watch):
-            drive(hold_sitting(store, settings, policy, watch), store, in_flight=policy.in_flight)
+        if cluster is None:
+            fetch_models(*_asked(settings), judge=settings.judge, on_pull=watch.on_pull)
+        _hold(store, settings, policy, watch, cluster)
         return finish(store, folder)
 
 
@@ -485,22 +511,31 @@ def judge_run(
     judge_base_url: str | None = None,
     policy: Policy | None = None,
     watch: Watch | None = None,
+    cluster: Cluster | None = None,
     out: str | Path = DEFAULT_OUT,
 ) -> RunResult:
-    """Judge a run's stored answers with another judge; the target is not asked. primary: the summary becomes its."""
+    """Judge a run's stored answers with another judge; the target is not asked. primary: the summary becomes its.
+
+    cluster: as in `carry_out`.
+    """
     folder = find_run(run, out)
     check_judge(judge, judge_base_url)
     _check_caps(policy, judge=judge)
     with Store.open(folder / DB_NAME, write=True) as store:
-        watch, policy = watch or Watch(), policy or Policy()
-        fetch_models(judge=judge, on_pull=watch.on_pull)
-        settings = settings_of(store)
-        with telling(store, settings, policy, watch, judge=judge):
-            drive(
-                judge_anew(store, settings, judge, judge_base_url, policy, watch, primary=primary),
-                store,
-                in_flight=policy.in_flight,
-            )
+        watch, policy, settings = watch or Watch(), policy or Policy(), settings_of(store)
+        if cluster is None:
+            fetch_models(judge=judge, on_pull=watch.on_pull)
+            work = judge_anew(store, settings, judge, judge_base_url, policy, watch, primary=primary)
+            with telling(store, settings, policy, watch, judge=judge):
+                drive(work, store, in_flight=policy.in_flight)
+        else:
+            from scsafety.cluster import connected, judge_on_cluster
+
+            with connected(cluster), telling(store, settings, policy, watch, judge=judge):
+                drive(
+                    judge_on_cluster(store, settings, judge, judge_base_url, policy, watch, cluster, primary=primary),
+                    store,
+                )
         return finish(store, folder)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
@@ -427,6 +427,35 @@ class Store:
             ),
         ))  # fmt: skip
 
+    # Shards: a part of the run that another process goes on with
+
+    def excerpt(self, path: Path, item_ids: Sequence[str]) -> None:
+        """Write a store of these items to `path`, with all that is stored of them but the calls: those stay here."""
+        self.flush()
+        with _explained(path), closing(_connect(path, create=True)) as db:
+            with _transaction(db):
+                _migrate(db, path, create=True)
+            db.execute("ATTACH ? AS whole", (f"{self.path.resolve().as_uri()}?mode=ro",))
+            with _transaction(db):
+                db.execute("CREATE TEMP TABLE wanted AS SELECT value AS item_id FROM json_each(?)", (_json(item_ids),))
+                for statement in EXCERPT:
+                    db.execute(statement)
+
+    def absorb(self, path: Path) -> None:
+        """Take over what was added to an excerpt of this run, its calls too; in one transaction, once for each excerpt.
+
+        What stood here already stays: the excerpt holds it too, and there as here an answer and a verdict are final.
+        """
+        self.flush()
+        with _explained(self.path):
+            self._db.execute("ATTACH ? AS shard", (f"{path.resolve().as_uri()}?immutable=1",))
+            try:
+                with _transaction(self._db):
+                    for statement in ABSORB:
+                        self._db.execute(statement)
+            finally:
+                self._db.execute("DETACH shard")
+
     # Reading; what is still pending is flushed first by the writer's own reads
 
     def meta(self, key: str) -> str | None:
@@ -672,6 +701,61 @@ ITEM_TYPES: dict[str, type[Item]] = {"pair": Pair, "benign": Twin, "suite": Suit
 AMONG = "AND d.item_id IN (SELECT value FROM json_each(?)) "
 BEGIN_DIALOGUE = "INSERT OR IGNORE INTO dialogue (item_id, epoch, strategy, attempt) VALUES (?, ?, ?, ?)"
 DIALOGUE_ID = "(SELECT dialogue_id FROM dialogue WHERE item_id = ? AND epoch = ? AND strategy = ? AND attempt = ?)"
+
+
+EXCHANGE = (
+    "seq, round, kept, messages, answer, reasoning, finish_reason, blocked, latency_s, prompt_tokens, completion_tokens, "
+    "attempts, error, created_at"
+)
+VERDICT = "judge_key, repeat, score, label, reason, confidence, error, raw, created_at"
+STEP = "seq, kind, number, asked, said, blocked, found, created_at"
+CALL = (
+    "seq, role, judge_key, endpoint, outcome, attempts, latency_s, prompt_tokens, completion_tokens, model, request_id, "
+    "fingerprint, raw, created_at, retried"
+)
+WANTED = "SELECT dialogue_id FROM whole.dialogue JOIN wanted USING (item_id)"
+EXCERPT = (
+    "INSERT INTO meta SELECT * FROM whole.meta",
+    "INSERT INTO judge SELECT * FROM whole.judge",
+    "INSERT INTO item SELECT i.* FROM whole.item i JOIN wanted USING (item_id)",
+    "INSERT INTO dialogue SELECT d.* FROM whole.dialogue d JOIN wanted USING (item_id)",
+    f"INSERT INTO exchange SELECT * FROM whole.exchange WHERE dialogue_id IN ({WANTED})",
+    f"INSERT INTO step SELECT * FROM whole.step WHERE dialogue_id IN ({WANTED})",
+    "INSERT INTO verdict SELECT * FROM whole.verdict WHERE exchange_id IN (SELECT exchange_id FROM exchange)",
+)
+
+
+def _of(table: str, columns: str) -> str:
+    return ", ".join(f"{table}.{name}" for name in columns.split(", "))
+
+
+def _as_given(columns: str) -> str:
+    return ", ".join(f"{name} = excluded.{name}" for name in columns.split(", "))
+
+
+ABSORB = (
+    # SQLite wants a WHERE between a SELECT and ON CONFLICT
+    "INSERT INTO dialogue (item_id, epoch, strategy, attempt, status, ended) "
+    "SELECT item_id, epoch, strategy, attempt, status, ended FROM shard.dialogue WHERE 1 ORDER BY dialogue_id "
+    "ON CONFLICT (item_id, epoch, strategy, attempt) DO UPDATE SET status = excluded.status, ended = excluded.ended",
+    "CREATE TEMP TABLE place AS SELECT s.dialogue_id AS theirs, d.dialogue_id AS ours FROM shard.dialogue s "
+    "JOIN main.dialogue d USING (item_id, epoch, strategy, attempt)",
+    # what was answered before stands in the excerpt as it stands here
+    f"INSERT INTO exchange (dialogue_id, {EXCHANGE}) SELECT ours, {EXCHANGE} FROM shard.exchange "
+    "JOIN place ON dialogue_id = theirs WHERE 1 ORDER BY exchange_id "
+    f"ON CONFLICT (dialogue_id, seq) DO UPDATE SET {_as_given(EXCHANGE)}",
+    f"INSERT INTO step (dialogue_id, {STEP}) SELECT ours, {STEP} FROM shard.step JOIN place ON dialogue_id = theirs "
+    "WHERE 1 ORDER BY step_id ON CONFLICT DO NOTHING",
+    "INSERT INTO judge SELECT * FROM shard.judge WHERE 1 ON CONFLICT DO NOTHING",
+    f"INSERT INTO verdict (exchange_id, {VERDICT}) SELECT e.exchange_id, {_of('v', VERDICT)} "
+    "FROM shard.verdict v JOIN shard.exchange s USING (exchange_id) JOIN place ON s.dialogue_id = theirs "
+    "JOIN main.exchange e ON e.dialogue_id = ours AND e.seq = s.seq WHERE 1 ORDER BY v.verdict_id "
+    f"ON CONFLICT (exchange_id, judge_key, repeat) DO UPDATE SET {_as_given(VERDICT)} "
+    "WHERE verdict.score IS NULL AND verdict.label IS NULL",
+    f"INSERT INTO call (dialogue_id, {CALL}) SELECT ours, {CALL} FROM shard.call LEFT JOIN place ON dialogue_id = theirs "
+    "ORDER BY call_id",
+    "DROP TABLE place",
+)
 
 
 def _connect(path: Path, *, create: bool, write: bool = True) -> sqlite3.Connection:

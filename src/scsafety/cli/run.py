@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from scsafety.api import Plan, RunResult, Watch
+    from scsafety.cluster import Cluster
     from scsafety.engine.settings import Policy
 
 EMBEDDED = "local/qwen2.5-coder-0.5b"
@@ -46,6 +47,19 @@ Otel = Annotated[
     bool,
     typer.Option("--otel", help="OpenTelemetry spans, exported as the OTEL_* variables say; needs scsafety[otel]."),
 ]
+Executor = Annotated[
+    str, typer.Option(metavar="E", help="local, or ray: spread over a Ray cluster; needs scsafety[ray].")
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(metavar="A", help="Of a cluster that runs, or auto.  [default: one on this machine, for this run]"),
+]
+RayWorkers = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="Processes on the cluster.  [default: a processor each; a node each with local models]"
+    ),
+]
 Model = Annotated[
     list[str] | None,
     typer.Option(
@@ -58,7 +72,7 @@ Model = Annotated[
 def register(app: typer.Typer) -> None:
     app.command(epilog="Example: scsafety run --model deepseek/deepseek-chat --judge offline --limit 3")(run)
     app.command(epilog="Example: scsafety resume my-run --concurrency 2")(resume)
-    app.command(epilog="Example: scsafety judge my-run --judge deepseek/deepseek-chat --primary")(judge)
+    app.command(epilog="Example: scsafety judge my-run another --judge deepseek/deepseek-chat --primary")(judge)
     app.command(epilog="Example: scsafety report my-run --out site")(report)
     app.command(epilog="Example: scsafety export my-run --format csv > answers.csv")(export)
     app.command("import", epilog="Example: scsafety import logs/2026-11-22_sc-safety.eval --name my-run")(import_)
@@ -126,6 +140,9 @@ def run(
     max_cost: MaxCost = None,
     timeout: Timeout = None,
     patience: Patience = 1_800,
+    executor: Executor = "local",
+    ray_address: RayAddress = None,
+    ray_workers: RayWorkers = None,
     log_json: LogJson = None,
     otel: Otel = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked, and ask nothing.")] = False,
@@ -138,7 +155,7 @@ def run(
     """
     from scsafety import api
 
-    wanted = wanted_models(model, name, base_url)
+    wanted, cluster = wanted_models(model, name, base_url), cluster_of(executor, ray_address, ray_workers)
     judge = _repeated(judge, judge_epochs)
     given: dict[str, Any] = {
         "judge": judge, "quick": quick, "limit": limit, "only": names(only), "bank": bank or [], "benign": benign,
@@ -156,8 +173,21 @@ def run(
             model, concurrency, judge_concurrency, rpm=rpm, tpm=tpm, timeout_s=timeout, patience_s=patience,
             max_calls=max_calls, max_cost=max_cost,
         ),
-        dry_run=dry_run, log_json=log_json, otel=otel,
+        dry_run=dry_run, log_json=log_json, otel=otel, cluster=cluster,
     )  # fmt: skip
+
+
+def cluster_of(executor: str, address: str | None, workers: int | None) -> Cluster | None:
+    """None: this process does the work. Raises ConfigError."""
+    if executor not in ("local", "ray"):
+        raise ConfigError(f"--executor {executor}: give local or ray")
+    if executor == "local":
+        if address is not None or workers is not None:
+            raise ConfigError(f"{'--ray-workers' if address is None else '--ray-address'} goes with --executor ray")
+        return None
+    from scsafety.cluster import Cluster
+
+    return Cluster(address=address, workers=workers)
 
 
 def wanted_models(model: Sequence[str] | None, name: str | None, base_url: str | None) -> list[str]:
@@ -177,6 +207,7 @@ def carry_out_plans(
     dry_run: bool,
     log_json: Path | None = None,
     otel: bool = False,
+    cluster: Cluster | None = None,
 ) -> None:
     """One after the other, each watched; the exit code is the worst. policy_of: by the target's name."""
     from scsafety import api
@@ -190,7 +221,7 @@ def carry_out_plans(
         policy = policy_of(planned.settings.model)
 
         def work(watch: Watch, planned: Plan = planned, policy: Policy = policy) -> RunResult:
-            return api.carry_out(planned, policy=policy, watch=watch)
+            return api.carry_out(planned, policy=policy, watch=watch, cluster=cluster)
 
         try:
             worst = max(worst, _watched(work, planned.name, log_json, otel=otel))
@@ -212,6 +243,9 @@ def resume(
     max_cost: MaxCost = None,
     timeout: Timeout = None,
     patience: Patience = 1_800,
+    executor: Executor = "local",
+    ray_address: RayAddress = None,
+    ray_workers: RayWorkers = None,
     log_json: LogJson = None,
     otel: Otel = False,
     model: Annotated[str | None, typer.Option(hidden=True)] = None,
@@ -239,7 +273,7 @@ def resume(
     """
     from scsafety import api
 
-    stored = api.load_settings(run, out)
+    stored, cluster = api.load_settings(run, out), cluster_of(executor, ray_address, ray_workers)
     given: dict[str, Any] = {
         "model": model, "base_url": base_url, "bank": bank, "strategy": strategy, "attacker": attacker,
         "attacker_base_url": attacker_base_url, "attack_rounds": attack_rounds, "attack_backtracks": attack_backtracks,
@@ -253,13 +287,13 @@ def resume(
     )  # fmt: skip
 
     def work(watch: Watch) -> RunResult:
-        return api.resume(run, policy=policy, watch=watch, out=out, **given)
+        return api.resume(run, policy=policy, watch=watch, cluster=cluster, out=out, **given)
 
     raise typer.Exit(_watched(work, run, log_json, otel=otel))
 
 
 def judge(
-    run: RunArgument,
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Folders or names of runs.")],
     judge: Annotated[str, typer.Option(metavar="J", help=JUDGE_HELP)],
     primary: Annotated[bool, typer.Option("--primary", help="Make it the judge of the summary.")] = False,
     judge_base_url: Annotated[str | None, typer.Option(metavar="URL", help="The judge's address.")] = None,
@@ -268,29 +302,29 @@ def judge(
     max_calls: MaxCalls = None,
     max_cost: MaxCost = None,
     timeout: Timeout = None,
+    executor: Executor = "local",
+    ray_address: RayAddress = None,
+    ray_workers: RayWorkers = None,
     log_json: LogJson = None,
     otel: Otel = False,
     out: Out = Path("runs"),
 ) -> None:
-    """Judge the stored answers of a run with another judge; the target is never asked again."""
+    """Judge the stored answers of runs with another judge; the target is never asked again."""
     from scsafety import api
     from scsafety.engine.settings import Policy
 
-    judge = _repeated(judge, judge_epochs)
+    judge, cluster = _repeated(judge, judge_epochs), cluster_of(executor, ray_address, ray_workers)
     policy = Policy(judge_concurrency=judge_concurrency, timeout_s=timeout, max_calls=max_calls, max_cost=max_cost)
+    worst = 0
+    for run in dict.fromkeys(runs):
 
-    def work(watch: Watch) -> RunResult:
-        return api.judge_run(
-            run,
-            judge,
-            primary=primary,
-            judge_base_url=judge_base_url,
-            policy=policy,
-            watch=watch,
-            out=out,
-        )
+        def work(watch: Watch, run: str = run) -> RunResult:
+            return api.judge_run(
+                run, judge, primary=primary, judge_base_url=judge_base_url, policy=policy, watch=watch, cluster=cluster, out=out
+            )  # fmt: skip
 
-    raise typer.Exit(_watched(work, run, log_json, otel=otel))
+        worst = max(worst, _watched(work, run, log_json, otel=otel))
+    raise typer.Exit(worst)
 
 
 def report(

@@ -10,14 +10,18 @@ import typer
 from scsafety.cli.console import table_console
 from scsafety.cli.run import (
     Concurrency,
+    Executor,
     JudgeConcurrency,
     MaxCalls,
     MaxCost,
     Out,
+    RayAddress,
+    RayWorkers,
     Rpm,
     Timeout,
     Tpm,
     carry_out_plans,
+    cluster_of,
     fields,
     names,
     policy_for,
@@ -126,6 +130,9 @@ def run(
     max_calls: MaxCalls = None,
     max_cost: MaxCost = None,
     timeout: Timeout = None,
+    executor: Executor = "local",
+    ray_address: RayAddress = None,
+    ray_workers: RayWorkers = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked, and ask nothing.")] = False,
     run_name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Name of the run's folder.")] = None,
     out: Out = Path("runs"),
@@ -133,6 +140,7 @@ def run(
     """Run a suite on a model; the run is one like any other: resume, judge, verify, export."""
     from scsafety import api
 
+    cluster = cluster_of(executor, ray_address, ray_workers)
     plans = [
         api.plan_suite(
             one, name, data or Path("data") / name, variant=variant, judge=judge, attacker=attacker,
@@ -148,7 +156,7 @@ def run(
         lambda target: policy_for(
             target, concurrency, judge_concurrency, rpm=rpm, tpm=tpm, timeout_s=timeout, max_calls=max_calls, max_cost=max_cost
         ),
-        dry_run=dry_run,
+        dry_run=dry_run, cluster=cluster,
     )  # fmt: skip
 
 

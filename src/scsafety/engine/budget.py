@@ -26,6 +26,11 @@ class Budget:
         self.spent = ""  # why nothing more may start, for the user; empty: go on
         self.closed = False
 
+    @property
+    def used(self) -> tuple[int, float]:
+        """Calls that were made or set aside, and their cost."""
+        return self._started, self._cost
+
     def may_start(self) -> bool:
         """Whether one more call may be made; if so it is set aside until `settle`."""
         if self.closed:

@@ -53,16 +53,18 @@ async def ask_and_judge(
     flagged_text: FlaggedText = "send",
     made: Sequence[Call] = (),
     attacker: Target | None = None,
+    budget: Budget | None = None,
 ) -> None:
     """Bring a run to its end: every dialogue held, every answered turn judged by `judge`.
 
     attacker: who writes an adaptive strategy's questions. made: calls of this sitting that went before and count against its
-    caps. What is stored already is not asked again.
+    caps. budget: the caps, where the caller wants to close them or see what was used; None: the policy's. What is stored
+    already is not asked again.
 
     Raises TargetStop (the rest stays to be resumed) and StoreError; on either, and when cancelled, all that was answered is
     committed first.
     """
-    budget = Budget(policy.max_calls, policy.max_cost, load_prices() if policy.max_cost is not None else ())
+    budget = budget or budget_of(policy)
     if made and budget.may_start():
         budget.settle(made)
     sitting = _Sitting(store, settings, target, strategy, judge, progress, flagged_text, budget, attacker)
@@ -71,10 +73,22 @@ async def ask_and_judge(
     progress.stopped = budget.spent
 
 
+def budget_of(policy: Policy) -> Budget:
+    return Budget(policy.max_calls, policy.max_cost, load_prices() if policy.max_cost is not None else ())
+
+
 def is_finished(store: Store, settings: RunSettings, strategy: Strategy, judge_key: str) -> bool:
     """Whether every dialogue is held to its end and every answered turn judged."""
     finished = store.finished()
     return all(key in finished for key in _keys(store, settings, strategy)) and not store.unjudged(judge_key)
+
+
+def unfinished_items(store: Store, settings: RunSettings, strategy: Strategy, judge_key: str) -> list[str]:
+    """Ids of the items with something left to ask or to judge, in the order in which they are asked."""
+    finished = store.finished()
+    left = {key.item_id for key in _keys(store, settings, strategy) if key not in finished}
+    left |= {key.item_id for key, _ in store.unjudged(judge_key)}
+    return [item_id for item_id in store.item_ids() if item_id in left]
 
 
 def _keys(store: Store, settings: RunSettings, strategy: Strategy) -> Iterator[DialogueKey]:
@@ -83,9 +97,27 @@ def _keys(store: Store, settings: RunSettings, strategy: Strategy) -> Iterator[D
     return (DialogueKey(item_id, epoch, strategy.name) for epoch in range(1, settings.epochs + 1) for item_id in ids)
 
 
-async def judge_only(store: Store, policy: Policy, *, judge: Judge, progress: Progress) -> None:
-    """Let `judge` give its verdict on every answered turn that it has not judged; the target is never asked."""
-    budget = Budget(policy.max_calls, policy.max_cost, load_prices() if policy.max_cost is not None else ())
+def count_stored(store: Store, settings: RunSettings, strategy: Strategy, judge_key: str, progress: Progress) -> None:
+    """Count what earlier sittings left, and what there is to do in all."""
+    tally = store.tally(judge_key)
+    progress.turns_expected = sum(strategy.max_rounds(item) for item in store.items()) * settings.epochs
+    progress.turns_done = progress.turns_before = tally.answered
+    progress.blocked, progress.verdicts_done = tally.blocked, tally.judged
+    progress.score_n, progress.score_sum = tally.scored, tally.score_sum
+    if strategy.adaptive:
+        for one in store.held():
+            if one.status in ("done", "skipped"):  # it needed fewer rounds than it might have
+                progress.turns_expected -= strategy.max_rounds(store.item(one.key.item_id)) - one.kept
+
+
+async def judge_only(
+    store: Store, policy: Policy, *, judge: Judge, progress: Progress, budget: Budget | None = None
+) -> None:
+    """Let `judge` give its verdict on every answered turn that it has not judged; the target is never asked.
+
+    budget: as in `ask_and_judge`.
+    """
+    budget = budget or budget_of(policy)
     sitting = _Rejudging(store, judge, progress, budget, epochs=store.n_epochs())
     sitting.queue_stored()
     progress.turns_expected = sitting.queue.qsize()
@@ -264,25 +296,12 @@ class _Sitting(_Judging):
 
     def _count_stored(self) -> dict[DialogueKey, list[Turn]]:
         """Count what earlier sittings left; returns the answered turns of dialogues that are not finished, taken back or not."""
-        per_epoch = sum(self.strategy.max_rounds(item) for item in self.store.items())
-        tally, progress = self.store.tally(self.judge_key), self.progress
-        progress.turns_expected = per_epoch * self.settings.epochs
-        progress.turns_done = progress.turns_before = tally.answered
-        progress.blocked, progress.verdicts_done = tally.blocked, tally.judged
-        progress.score_n, progress.score_sum = tally.scored, tally.score_sum
+        count_stored(self.store, self.settings, self.strategy, self.judge_key, self.progress)
         held: dict[DialogueKey, list[Turn]] = {}
         for stored in self.store.turns(unfinished=True, taken_back=True):
             if stored.turn.reply is not None:
                 held.setdefault(stored.key, []).append(stored.turn)
-        if self.strategy.adaptive:
-            for one in self.store.held():
-                if one.status in ("done", "skipped"):
-                    self._ended_early(self.store.item(one.key.item_id), one.kept)
         return held
-
-    def _ended_early(self, item: Item, n_kept: int) -> None:
-        """An adaptive dialogue needed fewer rounds than it might have."""
-        self.progress.turns_expected -= self.strategy.max_rounds(item) - n_kept
 
     def _todo(self) -> Iterator[tuple[DialogueKey, Item]]:
         """What is not finished; the items are read a few at a time."""
@@ -337,7 +356,9 @@ class _Sitting(_Judging):
         self.progress.turns_failed += status == "failed"
         if status == "done" and strategy.adaptive:
             status = "skipped" if strategy.ended in NOT_THE_TARGETS else "done"
-            self._ended_early(item, n_kept)
+            self.progress.turns_expected -= (
+                self.strategy.max_rounds(item) - n_kept
+            )  # it needed fewer than it might have
         self.store.set_status(key, status, strategy.ended)
 
     def _answered(self, key: DialogueKey, turn: Turn) -> Call:

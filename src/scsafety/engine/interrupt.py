@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from scsafety.engine.budget import Budget
     from scsafety.engine.events import Progress
 
 GRACE_S = 30.0  # for what is in flight; nobody wants to wait out a pause of minutes that an endpoint asked for
 
 
+class Closable(Protocol):
+    def close(self, why: str) -> None:
+        """Nothing more may start; what is in flight goes on."""
+        ...
+
+
 class interruptible:  # noqa: N801 (a context manager, read as an adjective)
     """Raises KeyboardInterrupt at its end when there was a Ctrl-C; on systems without such handlers asyncio's own holds."""
 
-    def __init__(self, budget: Budget, progress: Progress) -> None:
+    def __init__(self, budget: Closable, progress: Progress) -> None:
         self._budget, self._progress = budget, progress
         self._interrupted = False
 

@@ -232,6 +232,12 @@ def fetch_models(*models: str, judge: str | None = None, on_pull: Callable[[Pull
         prepare_offline(on_progress=on_pull)
 
 
+def runs_models_here(*models: str, judge: str) -> bool:
+    """Whether a model would run on the machine that asks these and judges by that. Raises ConfigError."""
+    tree = parse_judge(judge)
+    return needs_offline(tree) or any(parse_local(model) is not None for model in (*models, *models_of(tree)))
+
+
 @asynccontextmanager
 async def open_suite_judge(
     spec: str, base_url: str | None, policy: Policy, suite: Suite, *, on_retry: Callable[[Note], None]

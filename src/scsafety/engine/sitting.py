@@ -7,9 +7,9 @@ import gc
 import hashlib
 import platform
 import signal
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -23,17 +23,19 @@ from scsafety.suites import suite_named
 from scsafety.targets.providers import asks_control_question
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
     from contextlib import AbstractAsyncContextManager
 
+    from scsafety.engine.budget import Budget
     from scsafety.engine.settings import Policy, RunSettings
     from scsafety.judge import Judge
-    from scsafety.records import Call, Sampling
+    from scsafety.records import Call, JudgeCard, Sampling
     from scsafety.store import Store
     from scsafety.targets.base import Note
     from scsafety.targets.chat import ChatTarget
     from scsafety.targets.models import PullProgress
     from scsafety.targets.plugin import LimitedTarget
+    from scsafety.targets.providers import Endpoint
 
 
 UVLOOP_FROM = 200  # calls in flight
@@ -53,19 +55,20 @@ class Watch(msgspec.Struct):
     on_pull: Callable[[PullProgress], None] | None = None
 
 
-async def hold_sitting(store: Store, settings: RunSettings, policy: Policy, watch: Watch) -> None:
-    """Ask what is unanswered and judge what is unjudged, with the run's primary judge.
+class Opened(NamedTuple):
+    """Who takes part in a sitting, ready to be asked."""
 
-    Nothing is opened where nothing is left to do. Raises ConfigError where the judge is no longer the one that began.
-    """
-    strategy = strategy_named(settings.strategy, settings.attack)
-    primary = store.primary_judge()
-    if primary is not None and is_finished(store, settings, strategy, primary.key):
-        return
-    judge_id, judge_url = settings.judge, settings.judge_base_url
-    if primary is not None:
-        judge_id, judge_url = primary.judge_id, store.meta(_url_key(primary.key)) or judge_url
-    note = watch.progress.noted
+    endpoint: Endpoint | None  # the target's; None: embedded
+    target: ChatTarget | LimitedTarget
+    judge: Judge
+    attacker: ChatTarget | LimitedTarget | None
+
+
+@asynccontextmanager
+async def opened(
+    settings: RunSettings, judge_id: str, judge_url: str | None, policy: Policy, *, on_retry: Callable[[Note], None]
+) -> AsyncIterator[Opened]:
+    """Raises ConfigError and MachineError."""
     endpoint = check_target(settings.model, settings.base_url)
     if form_hash(endpoint) != settings.form_sha256:
         raise ConfigError(
@@ -73,53 +76,100 @@ async def hold_sitting(store: Store, settings: RunSettings, policy: Policy, watc
             "or start a new run"
         )
     async with AsyncExitStack() as stack:
-        opening = judge_for(settings, judge_id, judge_url, policy, on_retry=note)
-        judge = await stack.enter_async_context(opening)
-        if primary is not None and judge.card.key != primary.key:
-            raise ConfigError(
-                f"the judge has changed since this run began ({primary.key} -> {judge.card.key}); judge all answers anew with "
-                f"`scsafety judge {store.path.parent.name} --judge {judge_id} --primary`, then resume"
-            )
+        judge = await stack.enter_async_context(judge_for(settings, judge_id, judge_url, policy, on_retry=on_retry))
         target = await stack.enter_async_context(
             open_target(
                 settings.model,
                 settings.base_url,
                 policy,
                 concurrency=policy.concurrency if endpoint else 1,
-                on_retry=note,
+                on_retry=on_retry,
                 thinking=settings.thinking,
             )
         )
         attacker = (
-            await stack.enter_async_context(attacker_for(settings, policy, on_retry=note))
+            await stack.enter_async_context(attacker_for(settings, policy, on_retry=on_retry))
             if settings.attacker
             else None
         )
+        yield Opened(endpoint, target, judge, attacker)
+
+
+async def hold_sitting(store: Store, settings: RunSettings, policy: Policy, watch: Watch) -> None:
+    """Ask what is unanswered and judge what is unjudged, with the run's primary judge.
+
+    Nothing is opened where nothing is left to do. Raises ConfigError where the judge is no longer the one that began.
+    """
+    primary = store.primary_judge()
+    if primary is not None and nothing_left(store, settings, primary):
+        return
+    judge_id, judge_url = judge_of(store, settings, primary)
+    async with opened(settings, judge_id, judge_url, policy, on_retry=watch.progress.noted) as at_hand:
+        check_same_judge(store, primary, at_hand.judge.card)
+        made: list[Call] = []
         try:
-            made: list[Call] = []
-            if endpoint is not None and asks_control_question(endpoint) and _left_to_ask(store, settings):
-                made.append(await _control(store, target, settings.sampling))
-            await ask_and_judge(
-                store,
-                settings,
-                policy,
-                target=target,
-                strategy=strategy,
-                judge=judge,
-                progress=watch.progress,
-                flagged_text=flagged_text_of(endpoint),
-                made=made,
-                attacker=attacker,
-            )
+            if (
+                at_hand.endpoint is not None
+                and asks_control_question(at_hand.endpoint)
+                and left_to_ask(store, settings)
+            ):
+                made.append(await control(store, at_hand.target, settings.sampling))
+            await ask_with(at_hand, store, settings, policy, watch.progress, made=made)
         finally:
-            _record_refused(store, target)
+            record_refused(store, at_hand.target.refused_parameters)
 
 
-def _left_to_ask(store: Store, settings: RunSettings) -> bool:
+async def ask_with(
+    at_hand: Opened,
+    store: Store,
+    settings: RunSettings,
+    policy: Policy,
+    progress: Progress,
+    *,
+    made: Sequence[Call] = (),
+    budget: Budget | None = None,
+) -> None:
+    """`ask_and_judge` with those who are at hand."""
+    await ask_and_judge(
+        store,
+        settings,
+        policy,
+        target=at_hand.target,
+        strategy=strategy_named(settings.strategy, settings.attack),
+        judge=at_hand.judge,
+        progress=progress,
+        flagged_text=flagged_text_of(at_hand.endpoint),
+        made=made,
+        attacker=at_hand.attacker,
+        budget=budget,
+    )
+
+
+def nothing_left(store: Store, settings: RunSettings, primary: JudgeCard) -> bool:
+    return is_finished(store, settings, strategy_named(settings.strategy, settings.attack), primary.key)
+
+
+def judge_of(store: Store, settings: RunSettings, primary: JudgeCard | None) -> tuple[str, str | None]:
+    """The judge that goes on with a run, as it is written and its address."""
+    if primary is None:
+        return settings.judge, settings.judge_base_url
+    return primary.judge_id, store.meta(_url_key(primary.key)) or settings.judge_base_url
+
+
+def check_same_judge(store: Store, primary: JudgeCard | None, card: JudgeCard) -> None:
+    """Raises ConfigError where the judge is no longer the one that began."""
+    if primary is not None and card.key != primary.key:
+        raise ConfigError(
+            f"the judge has changed since this run began ({primary.key} -> {card.key}); judge all answers anew with "
+            f"`scsafety judge {store.path.parent.name} --judge {primary.judge_id} --primary`, then resume"
+        )
+
+
+def left_to_ask(store: Store, settings: RunSettings) -> bool:
     return len(store.finished()) < len(store.content_hashes()) * settings.epochs
 
 
-async def _control(store: Store, target: ChatTarget | LimitedTarget, sampling: Sampling) -> Call:
+async def control(store: Store, target: ChatTarget | LimitedTarget, sampling: Sampling) -> Call:
     """Raises TargetStop where even a harmless question is blocked; where it fails in another way the items are tried."""
     reply, call = await ask_control(store, target, sampling)
     if reply is not None and reply.blocked:
@@ -166,23 +216,25 @@ async def judge_anew(
 ) -> None:
     """Let another judge give its verdicts on the stored answers. primary: it becomes the summary's."""
     async with judge_for(settings, judge_id, judge_url, policy, on_retry=watch.progress.noted) as judge:
-        _introduce(store, judge, judge_url, primary=primary or store.primary_judge() is None)
+        introduce(store, judge.card, judge_url, primary=primary)
         await judge_only(store, policy, judge=judge, progress=watch.progress)
 
 
-def _introduce(store: Store, judge: Judge, url: str | None, *, primary: bool) -> None:
-    store.add_judge(judge.card, primary=primary)
+def introduce(store: Store, card: JudgeCard, url: str | None, *, primary: bool) -> None:
+    """Make a judge known to a run; the first one is primary in any case."""
+    store.add_judge(card, primary=primary or store.primary_judge() is None)
     if url is not None:
-        store.set_meta(_url_key(judge.card.key), url)
+        store.set_meta(_url_key(card.key), url)
 
 
 def _url_key(judge_key: str) -> str:
     return f"judge_base_url {judge_key}"
 
 
-def _record_refused(store: Store, target: ChatTarget | LimitedTarget) -> None:
-    if target.refused_parameters:
-        store.set_meta("refused_parameters", msgspec.json.encode(target.refused_parameters).decode())
+def record_refused(store: Store, parameters: Sequence[str]) -> None:
+    """What the target refused to be sent, as a fact of the run."""
+    if parameters:
+        store.set_meta("refused_parameters", msgspec.json.encode(parameters).decode())
 
 
 @contextmanager
