@@ -61,6 +61,8 @@ class Counts:
         self.answered: Counter[bytes] = Counter()
         self.faults: Counter[str] = Counter()
         self.n_blocked = self.peak = 0
+        self.in_flight = self.most_in_flight = 0
+        self.first = self.last = 0.0
         self._lately: deque[float] = deque()
 
     def answer(self, conversation: bytes) -> None:
@@ -80,6 +82,8 @@ class Counts:
             "repeated": self.answered.total() - len(self.answered),
             "blocked": self.n_blocked,
             "most_answers_in_100_ms": self.peak,
+            "most_in_flight": self.most_in_flight,
+            "seconds": self.last - self.first,  # from the first request to the last answer
             "faults": dict(sorted(self.faults.items())),
         }
 
@@ -96,9 +100,15 @@ class Faulty(Connection):
             self._counts.reset()
             self.send("{}")
         else:
+            counts = self._counts
+            counts.first = counts.first or time.monotonic()
+            counts.in_flight += 1
+            counts.most_in_flight = max(counts.most_in_flight, counts.in_flight)
             self.loop.call_later(self._latency_s, self._respond, body)
 
     def _respond(self, body: bytes) -> None:
+        self._counts.in_flight -= 1
+        self._counts.last = time.monotonic()
         asked = json.loads(body)
         text = "\n".join(message["content"] for message in asked["messages"])
         nonce = NONCE.search(text)

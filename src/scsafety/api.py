@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import os
 import re
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -445,10 +446,19 @@ def carry_out(
     watch, policy = watch or Watch(), policy or Policy()
     if cluster is None:
         fetch_models(*asked, judge=planned.settings.judge, on_pull=watch.on_pull)
-    with Store.create(planned.folder / DB_NAME, meta, planned.items) as store:
+    with _at_hand(cluster), Store.create(planned.folder / DB_NAME, meta, planned.items) as store:
         planned.items = ()  # from here on they are the store's; of a large bank they would be most of the memory
         _hold(store, planned.settings, policy, watch, cluster)
         return finish(store, planned.folder)
+
+
+def _at_hand(cluster: Cluster | None) -> AbstractContextManager[None]:
+    """The cluster, where one is wanted."""
+    if cluster is None:
+        return nullcontext()
+    from scsafety.cluster import connected
+
+    return connected(cluster)
 
 
 def _hold(store: Store, settings: RunSettings, policy: Policy, watch: Watch, cluster: Cluster | None) -> None:
@@ -457,9 +467,9 @@ def _hold(store: Store, settings: RunSettings, policy: Policy, watch: Watch, clu
         with telling(store, settings, policy, watch):
             drive(hold_sitting(store, settings, policy, watch), store, in_flight=policy.in_flight)
         return
-    from scsafety.cluster import connected, hold_on_cluster
+    from scsafety.cluster import hold_on_cluster
 
-    with connected(cluster), telling(store, settings, policy, watch):
+    with telling(store, settings, policy, watch):
         drive(hold_on_cluster(store, settings, policy, watch, cluster), store)
 
 
@@ -478,7 +488,7 @@ def resume(
     base_url, strategy, attacker, system, temperature, max_tokens, seed, epochs, thinking, only, limit, bank).
     """
     folder = find_run(run, out)
-    with Store.open(folder / DB_NAME, write=True) as store:
+    with _at_hand(cluster), Store.open(folder / DB_NAME, write=True) as store:
         settings = settings_of(store)
         bank = given.pop("bank", None)
         if bank:
@@ -521,21 +531,17 @@ def judge_run(
     folder = find_run(run, out)
     check_judge(judge, judge_base_url)
     _check_caps(policy, judge=judge)
-    with Store.open(folder / DB_NAME, write=True) as store:
+    with _at_hand(cluster), Store.open(folder / DB_NAME, write=True) as store:
         watch, policy, settings = watch or Watch(), policy or Policy(), settings_of(store)
         if cluster is None:
             fetch_models(judge=judge, on_pull=watch.on_pull)
             work = judge_anew(store, settings, judge, judge_base_url, policy, watch, primary=primary)
-            with telling(store, settings, policy, watch, judge=judge):
-                drive(work, store, in_flight=policy.in_flight)
         else:
-            from scsafety.cluster import connected, judge_on_cluster
+            from scsafety.cluster import judge_on_cluster
 
-            with connected(cluster), telling(store, settings, policy, watch, judge=judge):
-                drive(
-                    judge_on_cluster(store, settings, judge, judge_base_url, policy, watch, cluster, primary=primary),
-                    store,
-                )
+            work = judge_on_cluster(store, settings, judge, judge_base_url, policy, watch, cluster, primary=primary)
+        with telling(store, settings, policy, watch, judge=judge):
+            drive(work, store, in_flight=policy.in_flight if cluster is None else 0)
         return finish(store, folder)
 
 

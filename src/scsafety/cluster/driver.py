@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 import tempfile
 from collections import Counter, deque
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -39,7 +41,7 @@ from scsafety.targets.base import Note
 from scsafety.targets.providers import asks_control_question
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from scsafety.engine.settings import Policy, RunSettings
     from scsafety.engine.sitting import Watch
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from scsafety.store import Store
 
 COUNT_EVERY_S = 0.5
+CONNECT_S = 10.0
 LOSSES = 3  # of one shard: then it is more likely the shard's doing than the nodes'
 STOPPING_S = 15.0  # that workers are given to bring back what they have
 
@@ -81,6 +84,10 @@ def connected(cluster: Cluster) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    if cluster.address and (where := _unreachable(cluster.address)):
+        raise ConfigError(
+            f"--ray-address {cluster.address}: nobody answers at {where}; `ray status` shows a cluster's address"
+        )
     try:
         ray.init(
             address=cluster.address or "local",
@@ -96,6 +103,18 @@ def connected(cluster: Cluster) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _unreachable(address: str) -> str | None:
+    """Host and port where nobody listens; Ray itself would try for a minute."""
+    url = urlsplit(address if "://" in address else f"//{address}")
+    try:
+        if url.hostname is None or url.port is None:
+            return None  # `auto` and the like
+        socket.create_connection((url.hostname, url.port), timeout=CONNECT_S).close()
+    except (OSError, ValueError):
+        return url.netloc
+    return None
 
 
 def _line(error: BaseException) -> str:
@@ -145,8 +164,8 @@ async def judge_on_cluster(
 class _Slot:
     """A place for a worker with its share of the limits: whoever works here, no more than that is asked at once."""
 
-    def __init__(self, job: Job) -> None:
-        self.job = job
+    def __init__(self, number: int, job: Job) -> None:
+        self.number, self.job = number, job
         self.worker: Any = None  # None: none yet, or it was lost
         self.opening = asyncio.Lock()
 
@@ -160,10 +179,10 @@ class _Spread:
         self._ray = _ray()
         self._store, self._job, self._progress = store, job, watch.progress
         self._shares = shares_of(policy, cluster.workers or _usual_workers(self._ray, job), judge_alone=job.judge_alone)
-        self._slots = [_Slot(msgspec.structs.replace(job, policy=share)) for share in self._shares]
+        self._slots = [_Slot(k, msgspec.structs.replace(job, policy=share)) for k, share in enumerate(self._shares)]
         self._purse = Purse(policy.max_calls, policy.max_cost, n_lanes=len(self._shares) * LANES)
         self._purse.spend(sum(call.attempts for call in made))
-        self._changed = asyncio.Condition()
+        self._changed, self._closing = asyncio.Condition(), asyncio.Event()
         self._waiting: deque[tuple[str, ...]] = deque()
         self._in_hand: dict[
             int, tuple[Any, Allowance]
@@ -177,7 +196,7 @@ class _Spread:
     async def run(self, *, primary: bool) -> None:
         """primary: the judge becomes the run's. Raises what a sitting raises; all that came back is in the store."""
         try:
-            async with interruptible(self._purse, self._progress), unwrapped():
+            async with interruptible(self, self._progress), unwrapped():
                 card = await self._first_worker()
                 before = self._store.primary_judge()
                 if not self._job.judge_alone:
@@ -186,14 +205,20 @@ class _Spread:
                 self._store.flush()
                 self._waiting += shards_of(self._left(card.key), self._shares, judge_alone=self._job.judge_alone)
                 async with asyncio.TaskGroup() as group:
-                    counting = group.create_task(self._count_on())
+                    beside = [group.create_task(self._count_on()), group.create_task(self._stop_on_close())]
                     async with asyncio.TaskGroup() as lanes:
                         for slot in self._slots * LANES:
                             lanes.create_task(self._lane(slot))
-                    counting.cancel()
+                    for task in beside:
+                        task.cancel()
         finally:
             await self._end()
         self._progress.stopped = self._purse.spent
+
+    def close(self, why: str) -> None:
+        """Nothing more may start; what is in flight goes on."""
+        self._purse.close(why)
+        self._closing.set()
 
     async def _first_worker(self) -> JudgeCard:
         """Whose judge the others' must be; what keeps it from opening would keep all."""
@@ -220,14 +245,20 @@ class _Spread:
         """The worker of a slot, ready; a new one where there is none. Raises ConfigError and MachineError."""
         async with slot.opening:
             if slot.worker is None:
-                slot.worker = await self._new_worker(slot.job)
+                slot.worker = await self._new_worker(slot)
         return slot.worker
 
-    async def _new_worker(self, job: Job) -> Any:
-        # no processor is reserved: a worker mostly waits for its endpoint, and one that takes a lost one's place must fit in
-        actor = self._ray.remote(num_cpus=0, scheduling_strategy="SPREAD", max_restarts=0)(ShardWorker)
+    async def _new_worker(self, slot: _Slot) -> Any:
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
         for trial in range(1, LOSSES + 1):
-            worker = actor.remote(job)
+            nodes = _places(self._ray.nodes())
+            node = nodes[slot.number % len(nodes)]
+            # no processor is reserved: a worker mostly waits for its endpoint, and on a busy cluster it would never begin
+            actor = self._ray.remote(
+                num_cpus=0, max_restarts=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=True)
+            )(ShardWorker)
+            worker = actor.remote(slot.job)
             try:
                 ready: Ready | Trouble = await worker.open.remote()
             except self._ray.exceptions.RayTaskError:
@@ -346,16 +377,15 @@ class _Spread:
 
     # Progress and the end
 
+    async def _stop_on_close(self) -> None:
+        await self._closing.wait()
+        await self._tell("stop")
+
     async def _count_on(self) -> None:
-        stopped = False
         while True:
             await asyncio.sleep(COUNT_EVERY_S)
-            workers = [slot.worker for slot in self._slots if slot.worker is not None]
-            if self._purse.closed and not stopped:
-                stopped = True
-                await self._tell(workers, "stop")
             live = Counter[str]()
-            for found in await self._tell(workers, "counts"):
+            for found in await self._tell("counts"):
                 if isinstance(found, BaseException):
                     continue
                 in_hand, note = found
@@ -370,25 +400,26 @@ class _Spread:
         for name in COUNTS:
             setattr(self._progress, name, self._base[name] + self._done[name] + live[name])
 
-    async def _tell(self, workers: Sequence[Any], method: str, **given: Any) -> list[Any]:
-        """What each says; an exception where it says nothing in time."""
+    async def _tell(self, method: str, **given: Any) -> list[Any]:
+        """What each worker says; an exception where it says nothing in time."""
+        workers = [slot.worker for slot in self._slots if slot.worker is not None]
         saying = (asyncio.wait_for(_said(getattr(one, method).remote(**given)), STOPPING_S) for one in workers)
         return await asyncio.gather(*saying, return_exceptions=True)
 
     async def _end(self) -> None:
         """Has what is in hand brought back, in flight or not, and closes the workers."""
-        workers = [slot.worker for slot in self._slots if slot.worker is not None]
         if self._in_hand:
-            await self._tell(workers, "stop", now=True)
+            await self._tell("stop", now=True)
         for number, (coming, _) in list(self._in_hand.items()):
             if coming is not None:
                 try:
                     self._take_in(number, await asyncio.wait_for(_said(coming), STOPPING_S))
                 except (self._ray.exceptions.RayError, TimeoutError):
                     continue  # it stays to be asked
-        await self._tell(workers, "close")
-        for worker in workers:
-            self._ray.kill(worker)
+        await self._tell("close")
+        for slot in self._slots:
+            if slot.worker is not None:
+                self._ray.kill(slot.worker)
         self._show(Counter())
         record_refused(self._store, self._refused)
         self._store.flush()
@@ -399,8 +430,14 @@ async def _said(coming: Any) -> Any:
 
 
 def _usual_workers(ray: Any, job: Job) -> int:
-    nodes = [node for node in ray.nodes() if node["Alive"]]
     asked = () if job.judge_alone else (job.settings.model, job.settings.attacker)
-    if runs_models_here(*(one for one in asked if one), judge=job.judge):
-        return len(nodes)
-    return max(1, int(sum(node["Resources"].get("CPU", 0) for node in nodes)))
+    places = _places(ray.nodes())
+    alone = runs_models_here(*(one for one in asked if one), judge=job.judge)
+    return len(set(places) if alone else places)
+
+
+def _places(nodes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A node's id for each of its processors, the nodes by turns; nodes without any only where all are without."""
+    alive = [(node["NodeID"], int(node["Resources"].get("CPU", 0))) for node in nodes if node["Alive"]]
+    turns = [((k + 0.5) / n, node) for node, n in alive for k in range(n)]
+    return [node for _, node in sorted(turns)] or [node for node, _ in alive]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -47,9 +48,10 @@ def _part(whole: int, n: int, k: int) -> int:
 def shards_of(item_ids: Sequence[str], shares: Sequence[Policy], *, judge_alone: bool = False) -> list[tuple[str, ...]]:
     """The items in order, in pieces that are small enough for every lane to have its part and for a lost one to be cheap."""
     widths = [share.judge_concurrency if judge_alone else share.concurrency for share in shares]
-    lanes = len(shares) * LANES
-    size = max(1, min(ITEMS_A_CALL * max(widths), -(-len(item_ids) // lanes)))
-    return [tuple(item_ids[start : start + size]) for start in range(0, len(item_ids), size)]
+    n_items, lanes = len(item_ids), len(shares) * LANES
+    n = max(-(-n_items // (ITEMS_A_CALL * max(widths))), min(n_items, lanes))
+    ends = [n_items * k // n for k in range(n + 1)] if n else [0]
+    return [tuple(item_ids[start:end]) for start, end in pairwise(ends)]
 
 
 class Allowance(NamedTuple):
