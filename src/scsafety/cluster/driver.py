@@ -184,9 +184,7 @@ class _Spread:
         self._purse.spend(sum(call.attempts for call in made))
         self._changed, self._closing = asyncio.Condition(), asyncio.Event()
         self._waiting: deque[tuple[str, ...]] = deque()
-        self._in_hand: dict[
-            int, tuple[Any, Allowance]
-        ] = {}  # shards at workers, by number: what will come, what it may use
+        self._in_hand: dict[int, tuple[Any, Allowance]] = {}  # by a shard's number: what will come, what it may use
         self._numbers = count(1)
         self._losses: Counter[str] = Counter()  # by the first item of a shard
         self._base, self._done = Counter[str](), Counter[str]()  # counts before this sitting; of shards that came back
@@ -251,12 +249,12 @@ class _Spread:
     async def _new_worker(self, slot: _Slot) -> Any:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        for trial in range(1, LOSSES + 1):
+        for trial in range(LOSSES):
             nodes = _places(self._ray.nodes())
-            node = nodes[slot.number % len(nodes)]
+            node = nodes[(slot.number + trial) % len(nodes)]  # one that is listed may be gone: then the next
             # no processor is reserved: a worker mostly waits for its endpoint, and on a busy cluster it would never begin
             actor = self._ray.remote(
-                num_cpus=0, max_restarts=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=True)
+                num_cpus=0, max_restarts=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
             )(ShardWorker)
             worker = actor.remote(slot.job)
             try:
@@ -265,7 +263,7 @@ class _Spread:
                 raise
             except self._ray.exceptions.RayError as error:
                 self._ray.kill(worker)
-                if trial == LOSSES:
+                if trial == LOSSES - 1:
                     raise MachineError(f"no worker could be started on the cluster: {_line(error)}") from error
                 continue
             if isinstance(ready, Trouble):
@@ -296,9 +294,7 @@ class _Spread:
     async def _take(self) -> tuple[tuple[str, ...], Allowance] | None:
         """The next shard and what it may use; None where nothing is to come."""
         async with self._changed:
-            while not self._purse.run_out():
-                if not self._waiting and not self._in_hand:
-                    return None
+            while (self._waiting or self._in_hand) and not self._purse.run_out():
                 if self._waiting and (allowance := self._purse.part()) is not None:
                     return self._waiting.popleft(), allowance
                 await self._changed.wait()
