@@ -64,7 +64,8 @@ CHINESE = Page(
 
 [English](cli.md) | 中文
 
-本页由 `python scripts/cli_reference.py` 从程序生成，有测试保证两者一致；命令和选项的说明是程序自己的话，为英文，终端里用 `scsafety COMMAND --help` 也能看到。
+本页由 `python scripts/cli_reference.py` 从程序生成，有测试保证两者一致；命令和选项的说明是程序自己的话，
+为英文，终端里用 `scsafety COMMAND --help` 也能看到。
 各选项的用法见相应的页：[接口](endpoints.zh-CN.md)、[裁判](judges.zh-CN.md)、[策略](strategies.zh-CN.md)、[套件](suites.zh-CN.md)、
 [CI 关卡](ci.zh-CN.md)、[报告站点](site.zh-CN.md)。
 """,
