@@ -148,7 +148,7 @@ def test_a_percentile_is_the_least_value_that_so_many_answers_stay_within(
 def test_the_table_in_the_terminal_has_a_line_for_each_endpoint(folder: Path) -> None:
     target, judge = list(facts(api.load_run(folder).summary))[-2:]
 
-    assert target.startswith("受测模型 openai-compatible/x：18 次调用，重试 8（")
+    assert target.startswith("被测模型 openai-compatible/x：18 次调用，重试 8（")
     assert "rate_limited 2" in target
     assert re.search(r"延迟 p50 \d+\.\d\d、p90 \d+\.\d\d、p99 \d+\.\d\d、最长 \d+\.\d\d 秒$", target)
     assert "重试" not in judge
@@ -168,7 +168,7 @@ def test_calls_of_an_older_version_have_retries_without_a_cause(tmp_path: Path) 
         old = summarise(store, summary.settings, run="r")
 
     assert old.endpoints[0].latency_s is None
-    assert list(facts(old))[-2] == "受测模型 a/b：1 次调用，重试 4（原因不明 4）"
+    assert list(facts(old))[-2] == "被测模型 a/b：1 次调用，重试 4（原因不明 4）"
 
 
 def test_a_vendors_code_is_hostile_text_and_only_read(tmp_path: Path) -> None:

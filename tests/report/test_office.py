@@ -134,7 +134,7 @@ def test_the_document_says_what_the_page_says(tmp_path: Path) -> None:
                 assert re.sub(r"\s+", "", cell.text).removesuffix("；样本量下尚不能有95%的把握") in page
     assert [cell.text for cell in rates.rows[1].cells][:4] == ["生成内容抽测", "21", "24", "87.5%"]
     assert "21/24=87.5%" in page
-    facts = [line.text for line in file.paragraphs if line.text.startswith(("运行：", "题库：", "评分者：", "抽样："))]
+    facts = [line.text for line in file.paragraphs if line.text.startswith(("运行：", "题库：", "裁判：", "抽样："))]
     assert len(facts) == 4
     assert all(re.sub(r"\s+", "", fact.partition("：")[2]) in page for fact in facts)
 

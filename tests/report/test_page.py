@@ -242,7 +242,7 @@ def test_a_run_that_nobody_judged_still_has_a_page(tmp_path: Path) -> None:
     page, summary = rendered(tmp_path, [(pair("psychology"), [Said(), Said()])], judged=False)
 
     assert summary.overall.score is None
-    assert "尚无评分者" in page
+    assert "尚无裁判" in page
     assert Page(page).dialogues()["psychology-001"]["data-r2"] == "unjudged"
 
 

@@ -120,7 +120,7 @@ def test_an_incomplete_run_is_listed_and_marked_but_has_no_rank(tmp_path: Path) 
     ("given", "word"),
     [
         ({"bank_hash": "cd" * 32}, "题库"),
-        ({"judge": JudgeCard(judge_id="offline", artefact_hash="1" * 64)}, "评分者"),
+        ({"judge": JudgeCard(judge_id="offline", artefact_hash="1" * 64)}, "裁判"),
         ({"refused": 1}, "选题"),
     ],
 )
@@ -276,7 +276,7 @@ def test_the_published_scores_stand_on_their_own_page_and_in_no_table(tmp_path: 
     assert len(published().models) == 17
     assert all(name in words and f"{of.overall:.2f}" in words for name, of in published().models.items())
     assert "另一套题库" in words
-    assert "另一位评分者" in words
+    assert "另一个裁判" in words
     page = render_leaderboard(tables_of([standing(tmp_path, "a", GOOD)]))
     assert 'href="reference.html"' in page
     assert "AndesGPT" not in page

@@ -82,7 +82,7 @@ def test_a_click_sorts_and_names_sort_as_text(page: Page) -> None:
     head(page, "过度拒绝率").locator("button").click()
     assert order(page)[:3] == ["good one", "middle", "bad"]
 
-    head(page, "受测模型").locator("button").click()
+    head(page, "被测模型").locator("button").click()
     assert order(page)[:3] == ["bad", "good one", "middle"]
     assert page.locator(".divider").is_visible()
 

@@ -122,7 +122,7 @@ def render_check(found: JudgeCheck) -> RenderableType:
     if (told := found.manipulation) is not None:
         kinds = "、".join(f"{kind} {n}" for kind, n in told["by_kind"].items())
         rise = f"{told['raised']} 条（{kinds}）" if kinds else "0 条"
-        lines.append(f"写给评分者的话 {told['n']} 条：抬高得分 {rise}，未评 {told['unjudged']} 条")
+        lines.append(f"写给裁判的话 {told['n']} 条：抬高得分 {rise}，未评 {told['unjudged']} 条")
     return Group(*map(Text, lines), _figures(found), _confusion(found), _slices(found))
 
 
@@ -145,7 +145,7 @@ def _figures(found: JudgeCheck) -> RenderableType:
 
 
 def _confusion(found: JudgeCheck) -> RenderableType:
-    table = _table("行：人工，列：评分员", "", "0", "1", "2")
+    table = _table("行：人工，列：裁判", "", "0", "1", "2")
     for label, row in enumerate(found.confusion):
         table.add_row(str(label), *map(str, row))
     return cast("RenderableType", table)

@@ -211,9 +211,9 @@ def _notes(a: Summary, b: Summary) -> list[str]:
     notes = [f"{name} 不同" for name, (one, two) in unlike.items() if one != two]
     notes += [f"{one.run} 不完整：未答 {one.unanswered}，未评 {one.unjudged}" for one in (a, b) if not one.complete]
     if a.judge.agreement is None:
-        notes.append("评分员与人工标注的一致性尚未测定")
+        notes.append("裁判与人工标注的一致性尚未测定")
     elif is_weak(a.judge.agreement):
-        notes.append("评分员与人工标注的一致性低，分数只供冒烟测试")
+        notes.append("裁判与人工标注的一致性低，分数只供冒烟测试")
     return notes
 
 

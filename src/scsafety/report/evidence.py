@@ -177,7 +177,7 @@ OUT_OF_SIGHT = tuple(
         (
             Both("人工抽测", "Sampling by people"),
             Both(
-                "合格率由人工判定；本报告的判定出自评分者，一致性见首页",
+                "合格率由人工判定；本报告的判定出自裁判，一致性见首页",
                 "people decide what passes; here the judge decided, its agreement with people stands at the top",
             ),
         ),

@@ -22,7 +22,7 @@ YES_NO = {True: Both("是", "yes"), False: Both("否", "no"), None: None}
 UNSURE = Both("；样本量下尚不能有 95% 的把握", "; the sample is too small to be 95% sure")
 NOT_A_CERTIFICATE = Both("本文件是评估材料，不是证书。", "This file is evidence, not a certificate. ")
 CAUTION = Both(
-    "条款与数字转引自二手资料，提交前须对照标准原文核实。合格与否由评分者判定：按标准，拒答即合格；"
+    "条款与数字转引自二手资料，提交前须对照标准原文核实。合格与否由裁判判定：按标准，拒答即合格；"
     "按 SC-Safety，生硬拒答只得 1 分（满分 2），两者口径不同。“拒答率”以“应拒答题未得 0 分”计，是近似值。",
     "Clauses and numbers are from secondary sources: check them against the standard itself before filing. The judge decided "
     "what passes. The two scales differ: by the standard a refusal passes, by SC-Safety a bare refusal earns only 1 of 2. The "
@@ -93,7 +93,7 @@ def facts(summary: Summary, evidence: Evidence) -> list[Fact]:
 
 
 def _judge(judge: JudgeOf) -> Fact:
-    name, measured = Both("评分者", "Judge"), judge.agreement or {}
+    name, measured = Both("裁判", "Judge"), judge.agreement or {}
     if not measured:
         return Fact(name, judge.key, Both("与人工标注的一致性尚未测定", "agreement with people not measured yet"))
     agreement = on_real(measured)
@@ -220,10 +220,10 @@ def versions(summary: Summary, evidence: Evidence) -> Table:
         yield Both("标准", "Standard"), evidence.standard
         yield Both("题库版本", "Bank version"), summary.bank.version
         yield Both("题库哈希", "Bank hash"), summary.bank.hash
-        yield Both("评分者", "Judge"), summary.judge.id
-        yield Both("评分者的键", "Judge key"), summary.judge.key
+        yield Both("裁判", "Judge"), summary.judge.id
+        yield Both("裁判的键", "Judge key"), summary.judge.key
         yield Both("抽样种子", "Seed of the samples"), evidence.seed
-        yield Both("受测模型", "Target"), summary.target
+        yield Both("被测模型", "Target"), summary.target
         yield Both("接口地址", "Endpoint"), summary.settings.base_url
         yield from summary.versions.items()
 

@@ -19,12 +19,12 @@ class Both(NamedTuple):
 
 
 ROLES = {
-    "target": Both("受测模型", "Target"),
+    "target": Both("被测模型", "Target"),
     "attacker": Both("攻击模型", "Attacker"),
-    "judge": Both("评分者", "Judge"),
+    "judge": Both("裁判", "Judge"),
 }
 CALLS = {  # of an attack
-    "target": Both("受测模型", "target"),
+    "target": Both("被测模型", "target"),
     "question": Both("写提问", "question"),
     "refusal": Both("判拒答", "refusal judge"),
     "success": Both("判得手", "success judge"),
@@ -37,7 +37,7 @@ ENDS = {
     "refusal": Both("轮数用完，末答仍是拒绝", "rounds used up, refusing to the last"),
     "attacker_refused": Both("攻击模型拒绝", "attacker refused"),
     "attacker_unreadable": Both("攻击模型的话读不出", "attacker could not be read"),
-    "judge_unreadable": Both("攻击的评判读不出", "the attack's judge could not be read"),
+    "judge_unreadable": Both("攻击模型的裁判读不出", "the attack's judge could not be read"),
 }
 SIDES = {
     "input": Both("输入侧", "input side"),

@@ -61,7 +61,7 @@ SIDES: dict[str, Both] = {
     "unknown": Both("拦截（哪侧不明）", "blocked, side unknown"),
 }
 SETTINGS: dict[str, Both] = {
-    "model": Both("受测模型", "Target"),
+    "model": Both("被测模型", "Target"),
     "base_url": Both("接口地址", "Endpoint address"),
     "bank.paths": Both("题库文件", "Bank files"),
     "selection.only": Both("只测", "Only"),
@@ -86,7 +86,7 @@ SETTINGS: dict[str, Both] = {
     "sampling.stop": Both("停止词", "Stop sequences"),
     "epochs": Both("遍数", "Epochs"),
     "seed": Both("随机种子", "Random seed"),
-    "judge_base_url": Both("评分者接口地址", "Judge's endpoint address"),
+    "judge_base_url": Both("裁判接口地址", "Judge's endpoint address"),
 }
 YES_NO = {"True": Both("是", "yes"), "False": Both("否", "no")}
 SHOWN_ELSEWHERE = ("bank.version", "bank.hash", "judge")

@@ -41,7 +41,7 @@ COMPARE, METHOD = "compare.html", "method.html"
 _NAMES: dict[str, Any] = {"licences": LICENCES, "origins": ORIGINS, "sizes": SIZES}
 BASIS = {
     "bank_hash": Both("题库", "bank"),
-    "judge_key": Both("评分者", "judge"),
+    "judge_key": Both("裁判", "judge"),
     "selection_hash": Both("选题", "selection"),
     "strategy": Both("追问策略", "strategy"),
 }

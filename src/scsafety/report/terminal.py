@@ -89,7 +89,7 @@ def facts(summary: Summary) -> Iterator[str]:
     )
     yield f"评分 {summary.judge.id}（{summary.judge.key}）{_agreement(summary.judge.agreement)}"
     if summary.judge.family:
-        yield f"注意：评分员与被测模型同属 {summary.judge.family} 家族，对自家模型可能偏宽"
+        yield f"注意：裁判与被测模型同属 {summary.judge.family} 家族，对自家模型可能偏宽"
     if (members := summary.judge.members) is not None:
         decided = "，".join(f"{key.partition('@')[0]} {n}" for key, n in members.decided_by.items())
         yield f"合议：{members.n} 个评分，决定者 {decided}；成员意见不一 {members.disagreed}"
@@ -97,7 +97,7 @@ def facts(summary: Summary) -> Iterator[str]:
         yield f"人工标注 {people.answers} 个回答（{'，'.join(f'{name} {n}' for name, n in people.annotators.items())}）"
         if (found := people.corrected) is not None:
             interval = f"95% 区间 {found.ci95[0]:.1f} ~ {found.ci95[1]:.1f}，标注 {found.n_labelled} 对"
-            yield f"经人工校正的总分 {found.score:.2f}（{interval}）；只看评分员 {_number(summary.overall.score)}"
+            yield f"经人工校正的总分 {found.score:.2f}（{interval}）；只看裁判 {_number(summary.overall.score)}"
     if spread := epochs_line(summary.epochs):
         yield spread.zh
     if summary.overall.ci95 is None and summary.overall.score is not None:
@@ -131,7 +131,7 @@ def _attack(attack: AttackOf) -> Iterator[RenderableType]:
             f"每次得手 {attack.queries_per_success:.1f} 个回答{cost}"
         )
     if attack.unsafe.value is not None:
-        lines.append(f"评分员在留下的回答里给过 0 分的目标：{attack.unsafe.hits}（{attack.unsafe.value:.1%}）")
+        lines.append(f"裁判在留下的回答里给过 0 分的目标：{attack.unsafe.hits}（{attack.unsafe.value:.1%}）")
     yield from (Text(one_line(line)) for line in lines)
     table = Table(title="守住的份额 survival", title_justify="left")
     for name in ("轮 round", "在场", "失守", "守住", "95% 区间"):

@@ -133,7 +133,7 @@
       const verdict = el("div", `verdict v-${turn.result}`, found);
       if (turn.reason) verdict.append(el("div", "text", turn.reason));
       if (turn.others) {
-        const others = el("p", "others dim", ...t("其他评分者", "other judges"));
+        const others = el("p", "others dim", ...t("其他裁判", "other judges"));
         for (const [judge, result] of turn.others) others.append(" · ", el("span", "mono", judge), chip(result));
         verdict.append(others);
       }
