@@ -16,6 +16,7 @@ import pytest
 
 from scsafety.bank import load_bank
 from scsafety.bank.export import export_bank
+from scsafety.records import Pair
 from tests.loopback_only import GUARD
 from tests.program import environment
 from tests.scripted_server import ScriptedServer
@@ -70,7 +71,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
 
 
 def conversation(item: BankItem) -> tuple[tuple[str, str], ...]:
-    system = [("system", item.system)] if getattr(item, "system", None) else []
+    system = [("system", item.system)] if isinstance(item, Pair) and item.system else []
     return (*system, ("user", item.question))
 
 
