@@ -92,7 +92,7 @@ def completion(content: str, finish_reason: str = "stop", **message: Any) -> dic
                 "finish_reason": finish_reason,
             }
         ],
-        "usage": {"prompt_tokens": 10, "completion_tokens": 5},
+        "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15},
     }
 
 

@@ -15,8 +15,6 @@ from scsafety.errors import ConfigError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from scsafety.records import BankItem
-
 
 @pytest.mark.parametrize("form", ["jsonl", "hf"])
 def test_json_lines_hold_every_field_of_every_item(form: str, tmp_path: Path) -> None:
@@ -69,27 +67,51 @@ def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
         export_bank(load_bank(), tmp_path, "xml")
 
 
-def canary(item: BankItem) -> dict[str, str]:
-    return {"canary": item.canary} if item.canary else {}
+def optional(**fields: str | None) -> dict[str, str]:
+    return {name: text for name, text in fields.items() if text}
 
 
-@pytest.mark.parametrize(
-    ("form", "names"), [("evalscope", ("query", "response")), ("opencompass", ("question", "answer"))]
-)
-def test_other_frameworks_get_first_questions_alone_and_none_without_its_system_prompt(
-    form: str, names: tuple[str, str], tmp_path: Path
-) -> None:
+def lines(path: Path) -> list[dict[str, str]]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def test_evalscope_gets_every_first_question_with_its_system_prompt(tmp_path: Path) -> None:
     bank = load_bank()
 
-    pairs, twins = export_bank(bank, tmp_path, form)
+    pairs, twins = export_bank(bank, tmp_path, "evalscope")
+
+    assert any(pair.system for pair in bank.pairs)
+    assert lines(pairs) == [
+        {"id": pair.id, "query": pair.question, "response": pair.good_answer}
+        | optional(system=pair.system, canary=pair.canary)
+        for pair in bank.pairs
+    ]
+    assert lines(twins) == [
+        {"id": twin.id, "query": twin.question, "response": ""} | optional(canary=twin.canary) for twin in bank.twins
+    ]
+
+
+def test_opencompass_gets_no_question_without_its_system_prompt(tmp_path: Path) -> None:
+    bank = load_bank()
+
+    pairs, twins = export_bank(bank, tmp_path, "opencompass")
 
     kept = [pair for pair in bank.pairs if pair.system is None]
     assert 0 < len(kept) < len(bank.pairs)
-    assert any(canary(pair) for pair in kept)
-    assert [json.loads(line) for line in pairs.read_text("utf-8").splitlines()] == [
-        {"id": pair.id, names[0]: pair.question, names[1]: pair.good_answer, **canary(pair)} for pair in kept
+    assert any(pair.canary for pair in kept)
+    assert lines(pairs) == [
+        {"id": pair.id, "question": pair.question, "answer": pair.good_answer} | optional(canary=pair.canary)
+        for pair in kept
     ]
-    assert [json.loads(line) for line in twins.read_text("utf-8").splitlines()] == [
-        {"id": twin.id, names[0]: twin.question, names[1]: "", **canary(twin)} for twin in bank.twins
+    assert lines(twins) == [
+        {"id": twin.id, "question": twin.question, "answer": ""} | optional(canary=twin.canary) for twin in bank.twins
     ]
+
+
+@pytest.mark.parametrize("form", ["evalscope", "opencompass"])
+def test_other_frameworks_get_no_follow_up(form: str, tmp_path: Path) -> None:
+    bank = load_bank()
+
+    pairs, _ = export_bank(bank, tmp_path, form)
+
     assert not any(pair.follow_up in pairs.read_text("utf-8") for pair in bank.pairs[:200])

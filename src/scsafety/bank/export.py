@@ -86,12 +86,19 @@ def _write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
     path.write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
 
 
-def _write_single_turns(path: Path, rows: list[dict[str, Any]], *, question: str, answer: str) -> None:
-    """First questions for frameworks that ask one and no more. One that needs its system prompt would be another: left out."""
-    kept = [row for row in rows if row.get("system") is None]
-    texts = [{"id": row["id"], question: row["question"], answer: row.get("good_answer", "")} for row in kept]
-    canaries = ({"canary": row["canary"]} if row["canary"] else {} for row in kept)
-    _write_jsonl(path, [text | canary for text, canary in zip(texts, canaries, strict=True)])
+def _write_single_turns(
+    path: Path, rows: list[dict[str, Any]], *, question: str, answer: str, system: str | None
+) -> None:
+    """First questions for frameworks that ask one and no more. Without its system prompt one would be another question:
+    where the format has no field for it (`system` is None) it is left out."""
+    kept = [row for row in rows if system or row.get("system") is None]
+    _write_jsonl(path, [_single_turn(row, question, answer, system) for row in kept])
+
+
+def _single_turn(row: Mapping[str, Any], question: str, answer: str, system: str | None) -> dict[str, Any]:
+    optional = {system: row.get("system"), "canary": row["canary"]}
+    texts = {"id": row["id"], question: row["question"], answer: row.get("good_answer", "")}
+    return texts | {name: text for name, text in optional.items() if name and text}
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -119,8 +126,8 @@ WRITERS: dict[str, Callable[[Path, list[dict[str, Any]]], None]] = {
     "jsonl": _write_jsonl,
     "csv": _write_csv,
     "parquet": _write_parquet,
-    "evalscope": partial(_write_single_turns, question="query", answer="response"),  # its general_qa
-    "opencompass": partial(_write_single_turns, question="question", answer="answer"),  # its custom qa
+    "evalscope": partial(_write_single_turns, question="query", answer="response", system="system"),  # its general_qa
+    "opencompass": partial(_write_single_turns, question="question", answer="answer", system=None),  # its custom qa
 }
 SUFFIX = {"evalscope": "jsonl", "opencompass": "jsonl"}
 FORMATS = (*WRITERS, "hf")
