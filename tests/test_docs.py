@@ -45,6 +45,7 @@ TWICE = (  # in both languages
     "judges",
     "limits",
     "observability",
+    "scale",
     "statistics",
     "store",
     "strategies",
