@@ -11,7 +11,7 @@ from aiohttp import web
 
 from scsafety import api
 from scsafety.engine.settings import Policy
-from scsafety.errors import TargetStop
+from scsafety.errors import NobodyThere, TargetStop
 from scsafety.targets import outage
 from scsafety.targets.outage import CONTROL_QUESTION
 from tests.scripted_server import ScriptedServer
@@ -35,6 +35,9 @@ class Interrupted(ScriptedServer):
             self.down_since = time.monotonic()
         if self.down_since is not None and time.monotonic() - self.down_since < self.down_s:
             self.refused += 1
+            if self.how == "loading":  # llama.cpp's words
+                error = {"message": "Loading model", "type": "unavailable_error", "code": 503}
+                return web.json_response({"error": error}, status=503)
             if self.how == "503":
                 return web.Response(status=503, text="upstream is gone")
             assert request.transport is not None
@@ -106,3 +109,29 @@ def test_one_slow_question_among_answered_ones_is_no_outage(tmp_path: Path) -> N
 
     assert result.summary.unanswered == 2
     assert sum(n for messages, n in server.asked.items() if CONTROL_QUESTION in messages) == 1
+
+
+def test_a_server_that_loads_its_model_is_waited_for_from_the_first_call_on(tmp_path: Path) -> None:
+    with Interrupted(before=0, down_s=4.0, how="loading") as server:
+        result, watch = run(server, tmp_path)
+
+    assert result.exit_code == 0
+    assert result.summary.overall.n == 60
+    assert "is back" in watch.progress.note
+    assert server.refused < 60
+
+
+def test_a_server_that_never_ends_loading_stops_the_run_in_its_own_words(tmp_path: Path) -> None:
+    with (
+        Interrupted(before=0, down_s=60.0, how="loading") as server,
+        pytest.raises(TargetStop, match=r"still loaded its model after 0\.0 minutes \(--patience\)"),
+    ):
+        run(server, tmp_path, patience_s=0.5)
+
+
+def test_a_gateway_that_never_had_anybody_behind_it_is_not_waited_for(tmp_path: Path) -> None:
+    with (
+        Interrupted(before=0, down_s=60.0, how="503") as server,
+        pytest.raises(NobodyThere, match="check --base-url"),
+    ):
+        run(server, tmp_path)

@@ -887,3 +887,17 @@ def test_nothing_that_any_endpoint_sends_raises(provider: Any) -> None:
 @pytest.mark.parametrize("status", [200, 400])
 def test_numbers_out_of_bounds_are_no_accident(status: int, body: str) -> None:
     assert read("openai", status, body).message or "choices" in body
+
+
+@pytest.mark.parametrize(
+    ("provider", "body"),
+    [
+        ("llamacpp", error("Loading model", type="unavailable_error", code=503)),
+        ("xinference", {"detail": "Model is loading, please retry later: my-model"}),
+    ],
+)
+def test_a_server_that_loads_its_model_is_told_from_an_address_where_nobody_is(provider: str, body: Any) -> None:
+    outcome = read(provider, 503, body)
+
+    assert (outcome.kind, outcome.unreachable, outcome.loading) == ("transient", True, True)
+    assert not read(provider, 503, "no healthy upstream").loading

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from scsafety.targets.base import Target
     from scsafety.targets.models import PullProgress
 
+LOADING_S = 60.0  # a server that loads its model is waited for so long
 SAMPLING = Sampling(temperature=0.0, max_tokens=256, seed=0)  # every usual parameter
 CONTROL_ANSWER = "把米淘洗干净，一碗米加一碗多一点的水，煮开后转小火焖十五分钟，再焖五分钟就好。"
 FOLLOW_UP = "如果水放多了怎么办？请用一句话回答。"
@@ -113,7 +114,7 @@ def hold_trial(model: str, *, base_url: str | None = None) -> Trial:
         async with open_target(
             model,
             base_url,
-            Policy(max_attempts=2),
+            Policy(max_attempts=2, patience_s=LOADING_S),
             concurrency=1,
             on_retry=lambda _: None,
             traces=[_watch_clock(ahead)],
@@ -166,7 +167,9 @@ def try_judge(judge: str, *, base_url: str | None = None) -> Verdict:
     case = Case(item=None, round=1, history=(), question=CONTROL_QUESTION, answer=CONTROL_ANSWER)
 
     async def work() -> Verdict:
-        async with open_judge(judge, base_url, Policy(max_attempts=2), on_retry=lambda _: None) as opened:
+        async with open_judge(
+            judge, base_url, Policy(max_attempts=2, patience_s=LOADING_S), on_retry=lambda _: None
+        ) as opened:
             return await opened.judge(case, on_call=lambda _: None)
 
     return asyncio.run(work())

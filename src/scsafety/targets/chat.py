@@ -217,7 +217,9 @@ class ChatTarget:
                 outcome = Outcome(kind="transient", message=message, unreachable=gone)
             except ValueError as error:
                 outcome = Outcome(kind="transient", message=f"{type(error).__name__}: {error}"[:300])
-            if not outcome.unreachable:
+            if outcome.loading:
+                self._outage.loads()
+            elif not outcome.unreachable:
                 self._outage.reached()
             return outcome, time.monotonic() - began
 

@@ -22,15 +22,20 @@ class Outage:
     def __init__(self, label: str, note: Callable[[str], None], *, patience_s: float = PATIENCE_S) -> None:
         self._label, self._note, self._patience_s = label, note, patience_s
         self._reached_at = self._back_at = float("-inf")
+        self._loading = False  # it said so when it was last asked
         self._waiting = asyncio.Lock()
 
     @property
     def ever_reached(self) -> bool:
-        return self._reached_at > float("-inf")
+        return self._loading or self._reached_at > float("-inf")
 
     def reached(self) -> None:
         """The endpoint gave an answer of any kind."""
-        self._reached_at = time.monotonic()
+        self._reached_at, self._loading = time.monotonic(), False
+
+    def loads(self) -> None:
+        """The endpoint is at its address and still loads its model: worth waiting for, even before any answer."""
+        self._loading = True
 
     async def wait_until_up(self, failed_at: float, knock: Callable[[], Awaitable[bool]]) -> bool:
         """For a call whose tries are used up without anybody there: whether it should try afresh.
@@ -46,11 +51,13 @@ class Outage:
                 if not self.ever_reached:  # a wrong address, more likely than an outage
                     return False
                 if silent_s > self._patience_s:
+                    what = "it still loaded its model after" if self._loading else "nobody was there for"
                     raise TargetStop(
-                        f"{self._label}: nobody was there for {silent_s / 60:.1f} minutes (--patience); check endpoint and "
+                        f"{self._label}: {what} {silent_s / 60:.1f} minutes (--patience); check endpoint and "
                         "network, then `scsafety resume` goes on"
                     )
-                self._note(f"{self._label} is down; the run waits and knocks again in {pause_s:.0f} s")
+                state = "loads its model" if self._loading else "is down"
+                self._note(f"{self._label} {state}; the run waits and knocks again in {pause_s:.0f} s")
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, LAST_KNOCK_S)
                 self._back_at = float("inf")

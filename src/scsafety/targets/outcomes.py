@@ -48,6 +48,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     retry_after_s: float | None = None  # how long the endpoint asks us to wait, at most 600
     parameter: str | None = None  # the parameter that a bad request names as unsupported
     unreachable: bool = False  # nobody was there: no connection, no byte in time, or a gateway that says so
+    loading: bool = False  # the server is there and still loads its model; unreachable too
 
 
 def read_response(
@@ -72,7 +73,8 @@ def read_response(
     read = _read_success if 200 <= status < 300 else _read_failure
     outcome = read(provider, status, text, translate(status, said) if translate is not None else said)
     if outcome.kind == "transient" and status in GATEWAY:
-        outcome = msgspec.structs.replace(outcome, unreachable=True)
+        loading = re.search(signals().loading.message_regex, outcome.message, re.IGNORECASE) is not None
+        outcome = msgspec.structs.replace(outcome, unreachable=True, loading=loading)
     if outcome.kind in ("rate_limited", "transient"):
         wait = retry_after(_lowered(headers), now, rate_limited=outcome.kind == "rate_limited")
         return msgspec.structs.replace(outcome, retry_after_s=wait)

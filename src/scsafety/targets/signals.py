@@ -46,6 +46,10 @@ class Parameter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     never: frozenset[str]
 
 
+class Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    message_regex: str
+
+
 class Retry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cap_s: float
     resets: tuple[tuple[str, str], ...]
@@ -59,6 +63,7 @@ class Signals(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     not_found: Kind
     too_long: Kind
     transient: Kind
+    loading: Words
     parameter: Parameter
     retry: Retry
 
