@@ -264,9 +264,9 @@ class _Sitting(_Judging):
 
     def _count_stored(self) -> dict[DialogueKey, list[Turn]]:
         """Count what earlier sittings left; returns the answered turns of dialogues that are not finished, taken back or not."""
-        per_epoch = sum(self.strategy.max_rounds(item) for item in self.store.items())
+        rounds = {item.id: self.strategy.max_rounds(item) for item in self.store.items()}
         tally, progress = self.store.tally(self.judge_key), self.progress
-        progress.turns_expected = per_epoch * self.settings.epochs
+        progress.turns_expected = sum(rounds.values()) * self.settings.epochs
         progress.turns_done = progress.turns_before = tally.answered
         progress.blocked, progress.verdicts_done = tally.blocked, tally.judged
         progress.score_n, progress.score_sum = tally.scored, tally.score_sum
@@ -274,15 +274,10 @@ class _Sitting(_Judging):
         for stored in self.store.turns(unfinished=True, taken_back=True):
             if stored.turn.reply is not None:
                 held.setdefault(stored.key, []).append(stored.turn)
-        if self.strategy.adaptive:
-            for one in self.store.held():
-                if one.status in ("done", "skipped"):
-                    self._ended_early(self.store.item(one.key.item_id), one.kept)
+        for one in self.store.held():
+            if one.status in ("done", "skipped"):  # with fewer rounds than it might have had
+                progress.turns_expected -= rounds[one.key.item_id] - one.kept
         return held
-
-    def _ended_early(self, item: Item, n_kept: int) -> None:
-        """An adaptive dialogue needed fewer rounds than it might have."""
-        self.progress.turns_expected -= self.strategy.max_rounds(item) - n_kept
 
     def _todo(self) -> Iterator[tuple[DialogueKey, Item]]:
         """What is not finished; the items are read a few at a time."""
@@ -335,9 +330,9 @@ class _Sitting(_Judging):
         finally:
             allowance.give_back()
         self.progress.turns_failed += status == "failed"
-        if status == "done" and strategy.adaptive:
+        if status == "done":
             status = "skipped" if strategy.ended in NOT_THE_TARGETS else "done"
-            self._ended_early(item, n_kept)
+            self.progress.turns_expected -= strategy.max_rounds(item) - n_kept
         self.store.set_status(key, status, strategy.ended)
 
     def _answered(self, key: DialogueKey, turn: Turn) -> Call:

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from scsafety.dialogue import strategy_named
+from scsafety.dialogue import SuiteRounds, strategy_named
 from scsafety.engine.control import ask_control
 from scsafety.engine.engine import ask_and_judge, is_finished, judge_only
 from scsafety.engine.events import Progress, SittingEnded, SittingStarted
 from scsafety.engine.opening import check_target, flagged_text_of, form_hash, open_judge, open_suite_judge, open_target
 from scsafety.errors import ConfigError, ScsafetyError, TargetStop
+from scsafety.judge.base import case_of
 from scsafety.suites import suite_named
 from scsafety.targets.providers import asks_control_question
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
     from contextlib import AbstractAsyncContextManager
 
+    from scsafety.dialogue import Strategy
     from scsafety.engine.settings import Policy, RunSettings
     from scsafety.judge import Judge
     from scsafety.records import Call, Sampling
@@ -58,7 +60,7 @@ async def hold_sitting(store: Store, settings: RunSettings, policy: Policy, watc
 
     Nothing is opened where nothing is left to do. Raises ConfigError where the judge is no longer the one that began.
     """
-    strategy = strategy_named(settings.strategy, settings.attack)
+    strategy = strategy_for(settings)
     primary = store.primary_judge()
     if primary is not None and is_finished(store, settings, strategy, primary.key):
         return
@@ -143,6 +145,14 @@ def attacker_for(
         concurrency=policy.concurrency if check_target(model, settings.attacker_base_url) else 1,
         on_retry=on_retry,
     )
+
+
+def strategy_for(settings: RunSettings) -> Strategy:
+    """The strategy of a run; a suite's own makes the suite's second requests. Raises ConfigError."""
+    suite = suite_named(settings.suite.name) if settings.suite is not None else None
+    if suite is None or not suite.again or settings.strategy != SuiteRounds.name:
+        return strategy_named(settings.strategy, settings.attack)
+    return SuiteRounds(lambda item, turn: suite.second_request(case_of(item, turn)))
 
 
 def judge_for(
