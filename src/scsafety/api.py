@@ -58,6 +58,7 @@ from scsafety.suites import suite_named
 from scsafety.suites.choose import choose, known_variant
 from scsafety.suites.files import sha256_of
 from scsafety.suites.judging import check_suite_judge
+from scsafety.targets import first_token
 from scsafety.targets.models import cache_dir
 from scsafety.targets.prices import Spent, cost_of, load_prices
 
@@ -362,6 +363,8 @@ def plan_suite(
     way = known_variant(chosen, variant)
     judge = check_suite_judge(chosen, way, judge)
     endpoint, who = _who(model, base_url, thinking, judge, judge_base_url, environ)
+    if way in chosen.first_token:
+        max_tokens, extra = max_tokens or first_token.MAX_TOKENS, {**first_token.FIELDS, **(extra or {})}
     strategy = chosen.attacks.get(way, SuiteRounds.name)
     if strategy != SuiteRounds.name:
         who_asks = f"{chosen.name}, variant {way},"

@@ -349,7 +349,7 @@ def test_while_a_second_request_is_owed_the_record_is_unanswered(data: Path, tmp
 
 def test_progress_comes_to_the_answers_that_were_needed(data: Path, tmp_path: Path) -> None:
     with ScriptedServer(Hesitant()) as server:
-        sittings = []
+        sittings: list[tuple[int, int]] = []
         for cap in (3, 5, None):
             watch, policy = api.Watch(), Policy(max_calls=cap, concurrency=1)
             if sittings:
@@ -362,8 +362,8 @@ def test_progress_comes_to_the_answers_that_were_needed(data: Path, tmp_path: Pa
 
 
 def test_records_compare_whether_or_not_they_were_asked_again(data: Path, tmp_path: Path) -> None:
-    for name, answer in {"a": Hesitant(), "b": monitor}.items():
-        with ScriptedServer(answer) as server:
+    for name in ("a", "b"):
+        with ScriptedServer(Hesitant() if name == "a" else monitor) as server:
             planned = api.plan_suite(
                 "openai-compatible/x", "r-judge", data, base_url=server.base_url, out=tmp_path, name=name, environ={}
             )

@@ -21,6 +21,7 @@ from scsafety.engine.opening import check_target, flagged_text_of, form_hash, op
 from scsafety.errors import ConfigError, ScsafetyError, TargetStop
 from scsafety.judge.base import case_of
 from scsafety.suites import suite_named
+from scsafety.targets.first_token import FirstToken
 from scsafety.targets.providers import asks_control_question
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ async def hold_sitting(store: Store, settings: RunSettings, policy: Policy, watc
                 store,
                 settings,
                 policy,
-                target=target,
+                target=FirstToken(target) if _measured(settings) else target,
                 strategy=strategy,
                 judge=judge,
                 progress=watch.progress,
@@ -115,6 +116,11 @@ async def hold_sitting(store: Store, settings: RunSettings, policy: Policy, watc
             )
         finally:
             _record_refused(store, target)
+
+
+def _measured(settings: RunSettings) -> bool:
+    ref = settings.suite
+    return ref is not None and ref.variant in suite_named(ref.name).first_token
 
 
 def _left_to_ask(store: Store, settings: RunSettings) -> bool:

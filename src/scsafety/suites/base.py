@@ -102,6 +102,7 @@ class Suite(ABC):
     empty_label: ClassVar[str] = UNREADABLE
     wording: ClassVar[str] = ""  # a digest of what the judge is asked, where it stands outside the suite's module
     unread_label: ClassVar[str | None] = None  # where the judge cannot be read, asked twice; None: unjudged
+    first_token: ClassVar[tuple[str, ...]] = ()  # variants whose answer is measured, see `targets.first_token`
     again: ClassVar[str] = (
         ""  # asked once more, in the same conversation, where the last answer is UNREADABLE; empty: not
     )
