@@ -181,6 +181,17 @@ def test_a_plug_in_that_cannot_be_used_is_one_line_that_names_its_package(
     assert line in said(done)
 
 
+def test_a_broken_suite_is_told_of_and_hides_no_other(bad: Path, tmp_path: Path) -> None:
+    done = scsafety("suite", "list", cwd=tmp_path, env=path_with(bad))
+
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        f"scsafety: {SHADOWS.format('suite or-bench')}", f"scsafety: {FAILS.format('the suite broken', 'mod:X')}",
+    ]  # fmt: skip
+    for name in ("aratrust", "r-judge", "ali-agent"):
+        assert name in done.stdout
+
+
 @pytest.mark.parametrize(
     ("name", "line"), [("fixed", SHADOWS.format("strategy fixed")), ("broken", "the strategy broken of")]
 )

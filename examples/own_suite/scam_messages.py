@@ -32,7 +32,7 @@ class ScamMessages(Suite):
         paper="none",
         licence="CC0",
         language="Chinese",
-        protocol="两轮：先判断一条短信是不是诈骗，再被要求想一想后重答；只读一个词，不需要评分者",
+        protocol="两轮：先判断一条短信是不是诈骗，再被要求想一想后重答；只读一个词，不需要裁判",
         where="messages.jsonl beside this file",
     )
     labels: ClassVar[tuple[str, ...]] = ("fraud", "honest")

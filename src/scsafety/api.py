@@ -42,7 +42,7 @@ from scsafety.engine.settings import (
     refuse_changes,
     usual_sampling,
 )
-from scsafety.engine.sitting import Terminated, Watch, drive, hold_sitting, judge_anew, telling
+from scsafety.engine.sitting import Terminated, Watch, drive, hold_sitting, judge_anew, strategy_for, telling
 from scsafety.engine.trial import try_item
 from scsafety.errors import ConfigError, StoreError
 from scsafety.files import write_whole
@@ -59,6 +59,7 @@ from scsafety.suites import suite_named
 from scsafety.suites.choose import choose, known_variant
 from scsafety.suites.files import sha256_of
 from scsafety.suites.judging import check_suite_judge
+from scsafety.targets import first_token
 from scsafety.targets.models import cache_dir
 from scsafety.targets.prices import Spent, cost_of, load_prices
 
@@ -104,7 +105,7 @@ class Plan(msgspec.Struct, kw_only=True):
     @property
     def n_calls(self) -> int:
         """Answers that the target will be asked for, at the most."""
-        strategy = strategy_named(self.settings.strategy, self.settings.attack)
+        strategy = strategy_for(self.settings)
         return sum(strategy.max_turns(item) for item in self.items) * self.settings.epochs
 
 
@@ -364,6 +365,8 @@ def plan_suite(
     way = known_variant(chosen, variant)
     judge = check_suite_judge(chosen, way, judge)
     endpoint, who = _who(model, base_url, thinking, judge, judge_base_url, environ)
+    if way in chosen.first_token:
+        max_tokens, extra = max_tokens or first_token.MAX_TOKENS, {**first_token.FIELDS, **(extra or {})}
     strategy = chosen.attacks.get(way, SuiteRounds.name)
     if strategy != SuiteRounds.name:
         who_asks = f"{chosen.name}, variant {way},"
@@ -504,6 +507,12 @@ def resume(
             raise ConfigError(
                 f"this scsafety would ask differently from the one that began {folder.name} (strategy {settings.strategy} "
                 f"v{settings.strategy_version} -> v{strategy.version}); finish it with that version, or start a new run"
+            )
+        ref = settings.suite
+        if ref is not None and (version := suite_named(ref.name).version) != ref.version:
+            raise ConfigError(
+                f"this scsafety would ask or read differently from the one that began {folder.name} (suite {ref.name} "
+                f"v{ref.version} -> v{version}); finish it with that version, or start a new run"
             )
         _check_caps(policy, *_asked(settings), judge=settings.judge)
         watch, policy = watch or Watch(), policy or Policy()

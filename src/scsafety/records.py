@@ -169,6 +169,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     retried: dict[str, int] | None = None  # how many of them were tried again, by cause; None: none
     elapsed_s: float = 0.0  # of the whole call, retries and waits included
     raw: str | None = None  # the body behind a block, as received, at most 4,000 characters
+    first_token: dict[str, float] | None = None  # natural log-probabilities, where asked for and given; not stored
 
 
 class Turn(msgspec.Struct, frozen=True, kw_only=True):

@@ -354,17 +354,19 @@ def program(*arguments: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([*PROGRAM, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def undisturbed_and_killed(server: ScriptedServer, out: Path, arguments: tuple[str, ...]) -> tuple[int, int]:
+def undisturbed_and_killed(
+    server: ScriptedServer, out: Path, arguments: tuple[str, ...], begin: tuple[str, ...] = ("run",)
+) -> tuple[int, int]:
     """Two runs, `whole` and, killed at random and resumed again and again, `killed`: how often, and the requests of the first.
 
     The second must ask for what the first one asked for.
     """
     rng = random.Random(20261122)
-    assert program("run", *arguments, "--name", "whole").wait(120) == 0
+    assert program(*begin, *arguments, "--name", "whole").wait(120) == 0
     n_asked, asked_whole = len(server.bodies), set(server.asked)
     server.bodies.clear()
     server.asked.clear()
-    command: tuple[str, ...] = ("run", *arguments, "--name", "killed")
+    command: tuple[str, ...] = (*begin, *arguments, "--name", "killed")
     kills = 0
     while kills < N_KILLS:
         child = program(*command)

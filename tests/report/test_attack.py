@@ -13,8 +13,9 @@ import pytest
 from rich.console import Console
 
 from scsafety import api
-from scsafety.dialogue import AttackLimits
+from scsafety.dialogue import AttackLimits, limits_for
 from scsafety.report.leaderboard import basis_of
+from scsafety.report.page import render_page
 from scsafety.report.terminal import render_summary
 from scsafety.store import Store
 from scsafety.web.desk import Desk, Label
@@ -213,8 +214,25 @@ def test_runs_of_other_limits_are_other_tables(folder: Path) -> None:
     limits = msgspec.structs.replace(summary.settings.attack or AttackLimits(), rounds=9)
     other = msgspec.structs.replace(summary, settings=msgspec.structs.replace(summary.settings, attack=limits))
 
+    assert basis_of(summary).strategy.endswith("openai-compatible/a, 5 rounds, 10 backtracks, from 0.8")
     assert basis_of(summary) == basis_of(api.load_run("attack", folder).summary)
     assert list(basis_of(summary).unlike(basis_of(other))) == ["strategy"]
+
+
+def test_a_limit_that_a_strategy_does_not_have_is_shown_nowhere(folder: Path) -> None:
+    summary = api.load_run("attack", folder).summary
+    settings = msgspec.structs.replace(summary.settings, attack=limits_for("ali-agent"))
+    fresh = msgspec.structs.replace(summary, settings=settings)
+    shown = io.StringIO()
+    Console(file=shown, width=200).print(render_summary(fresh))
+    page = render_page(fresh, [])
+
+    assert basis_of(fresh).strategy.endswith("openai-compatible/a, 1 backtracks")
+    assert "成功率 80.0%（95% 区间 37.6% ~ 96.4%）；每问都是新对话，撤回至多 1 次" in shown.getvalue()
+    assert "each question a conversation of its own, at most 1 backtrack" in page
+    for text in ("threshold", "得手阈值", "Rounds of an attack"):
+        assert text not in page
+    assert "得手阈值" in render_page(summary, [])
 
 
 def test_what_an_attacker_wrote_is_left_out_where_risky_texts_are(folder: Path) -> None:

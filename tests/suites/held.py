@@ -43,7 +43,7 @@ def hold(
     name: str,
     data: Path,
     out: Path,
-    answer: Callable[[list[dict[str, str]]], str],
+    answer: Callable[[list[dict[str, str]]], str | dict[str, Any]],
     *,
     first: int = 5,
     exit_code: int = 0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import re
@@ -10,11 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from rich.console import Console
 
 from scsafety import api
 from scsafety.dialogue import ali_agent_prompts as prompts
 from scsafety.errors import ConfigError
 from scsafety.records import SuiteItem
+from scsafety.report.terminal import render_summary
 from scsafety.suites import Attacked, SuiteDataError
 from scsafety.suites.ali_agent import FILES, ALIAgent
 from scsafety.suites.ali_agent_rates import outcomes, quality
@@ -237,10 +240,26 @@ def test_an_attack_on_seeds_capped_and_resumed_finds_who_gives_in_and_counts_eve
     assert [one.successes for one in attack.by_round] == [1, 2, 2, 3, 3, 3]
     assert attack.calls == {"target": 27, "scenario": 30, "verdict": 28}
     assert api.verify("r", tmp_path) == []
+    shown = io.StringIO()
+    Console(file=shown, width=200).print(render_summary(result.summary))
+    assert "11 个目标，得手 3，成功率 27.3%" in shown.getvalue()
+    assert "每次得手 9.0 个回答" in shown.getvalue()  # 27 answers for 3
+    assert "守住的份额" in shown.getvalue()
+    assert "0 分" not in shown.getvalue()  # a suite's judge gives none
     told = [body for body in server.bodies if body["model"] == "x"]
     assert all(len(body["messages"]) == 1 for body in told)  # every scenario is a conversation of its own
     redacted = scsafety("export", "r", "--redact", "--out", tmp_path, cwd=tmp_path)
     page = (result.folder / "report" / "index.html").read_text("utf-8")
+    for text in (
+        "Answers per success",
+        "9.0",
+        "Kaplan–Meier",
+        "each question a conversation of its own",
+        "evaluator</span> 28",
+    ):
+        assert text in page
+    for text in ("Threshold of success", "Objectives with a 0", "0/1/2"):
+        assert text not in page
     assert [json.loads(line)["label"] for line in redacted.stdout.splitlines()].count("FAIL") == 3
     for text in (redacted.stdout, page):
         assert not re.search(r"Somebody is late|told \d times|Said of", text)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from scsafety.errors import ConfigError
-from scsafety.suites import Answer
+from scsafety.suites import Answer, suite_named
 from scsafety.suites.choose import choose
 from scsafety.suites.fake_alignment import FakeAlignment
 from scsafety.suites.judging import check_suite_judge
@@ -101,6 +101,18 @@ def test_an_open_answer_goes_to_the_judge_whatever_letters_it_has(tmp_path: Path
     assert SUITE.of_score(case_of(ab, "x"), 2) is None
     with pytest.raises(ConfigError, match="needs a judge"):
         check_suite_judge(SUITE, "", None)
+
+
+@pytest.mark.parametrize(("suite", "variant"), [("aratrust", ""), ("chisafetybench", "mcq"), ("ali-agent", "live")])
+def test_a_judge_that_nobody_would_ask_is_refused_and_not_ignored(suite: str, variant: str) -> None:
+    found = suite_named(suite)
+
+    with pytest.raises(
+        ConfigError, match=f"--judge offline: {f'{suite} {variant}'.rstrip()} reads its answers by rule"
+    ):
+        check_suite_judge(found, variant, "offline")
+    assert check_suite_judge(found, variant, "match") == check_suite_judge(found, variant, None) == "match"
+    assert check_suite_judge(suite_named("r-judge"), "zero-shot", "offline") == "offline"  # one may be given there
 
 
 @pytest.mark.parametrize(

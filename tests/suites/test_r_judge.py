@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import signal
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from scsafety import api
 from scsafety.engine.settings import Policy
+from scsafety.errors import ConfigError
 from scsafety.records import Case, SuiteItem
+from scsafety.report.export import jsonl
+from scsafety.store import Store
 from scsafety.suites import UNREADABLE, UNUSED, Answer, SuiteDataError, suite_named
-from scsafety.suites.r_judge import INJECTION, ONE_WORD, UNINTENDED, RJudge, word_in
-from tests.scripted_server import ScriptedServer
+from scsafety.suites.r_judge import INJECTION, ONE_WORD, ONE_WORD_ALONE, UNINTENDED, RJudge, word_in
+from tests.engine.test_attacks import content, undisturbed_and_killed
+from tests.scripted_server import ScriptedServer, completion
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -279,6 +285,125 @@ def test_a_run_without_a_judge_resumes_after_an_interruption_and_holds(data: Pat
     assert found["f1"] == pytest.approx(100 * 2 / 3)
     assert found["specificity"] == 100
     assert api.verify("r", out=tmp_path) == []
+
+
+class Hesitant:
+    """Says a word at once to record 2, when asked again to record 1, never to record 3; record 4's second answer is blocked."""
+
+    def __call__(self, messages: list[dict[str, str]]) -> str | dict[str, Any]:
+        asked, log = messages[-1]["content"], messages[0]["content"]
+        if asked not in (ONE_WORD, ONE_WORD_ALONE):
+            return "The agent read the mail."
+        if "'n': 1}" in log:
+            return "unsafe" if asked == ONE_WORD_ALONE else "It depends."
+        if "'n': 4}" in log:
+            return completion("", "content_filter")
+        return "safe" if "'n': 2}" in log else "Neither safe nor unsafe."
+
+
+def planned_run(server: ScriptedServer, data: Path, out: Path) -> api.Plan:
+    return api.plan_suite(
+        "openai-compatible/x", "r-judge", data, base_url=server.base_url, out=out, name="r", environ={}
+    )
+
+
+def test_where_no_word_can_be_read_it_is_asked_for_once_more_and_never_again(data: Path, tmp_path: Path) -> None:
+    with ScriptedServer(Hesitant()) as server:
+        planned = planned_run(server, data, tmp_path)
+        at_most = planned.n_calls
+        result = api.carry_out(planned)
+
+    last = Counter(body["messages"][-1]["content"] for body in server.bodies)
+    calls = Counter(body["messages"][0]["content"].partition("'n': ")[2][0] for body in server.bodies)
+    assert at_most == 12
+    assert (last[ONE_WORD], last[ONE_WORD_ALONE]) == (4, 2)
+    assert calls == {"1": 3, "2": 2, "3": 3, "4": 2}  # what the vendor took is not asked for again
+    again = next(body["messages"] for body in server.bodies if body["messages"][-1]["content"] == ONE_WORD_ALONE)
+    assert [message["role"] for message in again] == ["user", "assistant"] * 2 + ["user"]  # one conversation
+    suite = result.summary.suite
+    assert suite is not None
+    assert (result.exit_code, suite.turns, suite.unanswered, suite.unjudged, suite.unreadable) == (0, 8, 0, 0, 2)
+    assert suite.labels == {"safe": 1, "unreadable": 2, "unsafe": 1, "unused": 4}
+    found = {metric["name"]: metric["value"] for metric in suite.metrics}
+    # of records 1 and 3, unsafe, one is found; of 2 and 4, safe, one is let pass: F1 = 2 / (1 + 2)
+    assert found == pytest.approx({"f1": 200 / 3, "recall": 50, "specificity": 50, "precision": 100, "invalid": 50})
+    assert any(note.startswith("2 个回答读不出") for note in suite.notes)
+    assert api.verify("r", out=tmp_path) == []
+    with Store.open(tmp_path / "r" / "run.db") as store:
+        rows = [json.loads(line) for line in jsonl(store)]
+    assert [row["label"] for row in rows if row["item_id"] == "r-judge-001"] == ["unused", UNREADABLE, "unsafe"]
+
+
+def test_while_a_second_request_is_owed_the_record_is_unanswered(data: Path, tmp_path: Path) -> None:
+    with ScriptedServer(Hesitant()) as server:
+        first = api.carry_out(planned_run(server, data, tmp_path), policy=Policy(max_calls=2, concurrency=1))
+        done = api.resume("r", out=tmp_path)
+
+    cut, whole = first.summary.suite, done.summary.suite
+    assert cut is not None
+    assert (first.exit_code, cut.unanswered, cut.unreadable) == (1, 7, 0)  # of record 1 the analysis alone counts
+    assert {metric["name"]: metric["n"] for metric in cut.metrics}["invalid"] == 0
+    assert whole is not None
+    assert (done.exit_code, whole.unanswered, len(server.bodies)) == (0, 0, 10)  # none twice
+
+
+def test_progress_comes_to_the_answers_that_were_needed(data: Path, tmp_path: Path) -> None:
+    with ScriptedServer(Hesitant()) as server:
+        sittings: list[tuple[int, int]] = []
+        for cap in (3, 5, None):
+            watch, policy = api.Watch(), Policy(max_calls=cap, concurrency=1)
+            if sittings:
+                api.resume("r", out=tmp_path, policy=policy, watch=watch)
+            else:
+                api.carry_out(planned_run(server, data, tmp_path), policy=policy, watch=watch)
+            sittings.append((watch.progress.turns_done, watch.progress.turns_expected))
+
+    assert sittings == [(3, 12), (8, 11), (10, 10)]
+
+
+def test_records_compare_whether_or_not_they_were_asked_again(data: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        with ScriptedServer(Hesitant() if name == "a" else monitor) as server:
+            planned = api.plan_suite(
+                "openai-compatible/x", "r-judge", data, base_url=server.base_url, out=tmp_path, name=name, environ={}
+            )
+            api.carry_out(planned)
+
+    found = api.compare_suites("a", "b", out=tmp_path)
+
+    assert (found.n_units, found.only_a, found.only_b) == (4, 0, 0)
+
+
+def test_a_run_of_the_older_protocol_is_not_gone_on_with(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ScriptedServer(monitor) as server:
+        with monkeypatch.context() as older:
+            older.setattr(RJudge, "version", 1)
+            older.setattr(RJudge, "again", "")
+            api.carry_out(planned_run(server, data, tmp_path), policy=Policy(max_calls=3, concurrency=1))
+        with pytest.raises(ConfigError, match="suite r-judge v1 -> v2"):
+            api.resume("r", out=tmp_path)
+    assert len(server.bodies) == 3
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
+def test_killed_in_the_middle_and_resumed_it_asks_again_exactly_where_an_undisturbed_run_does(tmp_path: Path) -> None:
+    path = tmp_path / "rjudge.json"
+    path.write_text(json.dumps([record(k % 4 + 1, k % 2, said=f"mail {k}") for k in range(8)]), encoding="utf-8")
+    with ScriptedServer(Hesitant(), latency_s=0.01) as server:
+        arguments = (
+            "r-judge", "--data", str(path), "--model", "openai-compatible/x", "--base-url", server.base_url,
+            "--out", str(tmp_path), "--concurrency", "2",
+        )  # fmt: skip
+        kills, n_asked = undisturbed_and_killed(server, tmp_path, arguments, ("suite", "run"))
+
+    assert kills >= 2, "the run came to its end too soon for the test"
+    assert n_asked == 4 * 2 + 4 * 3
+    assert content(tmp_path / "killed") == content(tmp_path / "whole")
+    whole, killed = (api.load_run(name, tmp_path).summary.suite for name in ("whole", "killed"))
+    assert whole is not None
+    assert killed == whole
 
 
 def test_with_a_judge_the_analyses_are_graded(data: Path, tmp_path: Path) -> None:

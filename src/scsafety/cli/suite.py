@@ -28,6 +28,7 @@ from scsafety.cli.run import (
     text_or_file,
     wanted_models,
 )
+from scsafety.errors import ScsafetyError
 
 if TYPE_CHECKING:
     from scsafety.suites import Suite
@@ -41,14 +42,24 @@ def list_suites() -> None:
     """The suites that are here, with the licence of their data."""
     from rich.table import Table
 
+    from scsafety.report.visible import one_line
     from scsafety.suites import suite_named, suite_names
 
     table = Table("name", "title", "paper", "language", "licence of the data", "judge")
+    broken: list[ScsafetyError] = []
     for name in suite_names():
-        suite = suite_named(name)
+        try:
+            suite = suite_named(name)
+        except ScsafetyError as error:  # another package's
+            broken.append(error)
+            continue
         about = suite.about
         table.add_row(name, about.title, about.paper, about.language, about.licence, _judge(suite))
     table_console().print(table)
+    for one in broken:
+        typer.echo(f"scsafety: {one_line(str(one))}", err=True)
+    if broken:
+        raise typer.Exit(broken[0].exit_code)
 
 
 @app.command(epilog="Example: scsafety suite info chinese-safetyqa")

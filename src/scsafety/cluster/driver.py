@@ -23,7 +23,6 @@ import msgspec
 
 from scsafety.cluster.shares import LANES, Allowance, Purse, shards_of, shares_of
 from scsafety.cluster.worker import COUNTS, Job, Outcome, Ready, ShardWorker, Trouble
-from scsafety.dialogue import strategy_named
 from scsafety.engine.engine import count_stored, unfinished_items, unwrapped
 from scsafety.engine.interrupt import interruptible
 from scsafety.engine.opening import check_target, open_target, runs_models_here
@@ -35,6 +34,7 @@ from scsafety.engine.sitting import (
     left_to_ask,
     nothing_left,
     record_refused,
+    strategy_for,
 )
 from scsafety.errors import ConfigError, MachineError
 from scsafety.targets.base import Note
@@ -232,7 +232,7 @@ class _Spread:
             unjudged = store.unjudged(judge_key)
             self._base["turns_expected"] = len(unjudged)
             return list(dict.fromkeys(key.item_id for key, _ in unjudged))
-        strategy, progress = strategy_named(settings.strategy, settings.attack), self._progress
+        strategy, progress = strategy_for(settings), self._progress
         count_stored(store, settings, strategy, judge_key, progress)
         self._base.update({name: getattr(progress, name) for name in COUNTS})
         return unfinished_items(store, settings, strategy, judge_key)
@@ -347,7 +347,7 @@ class _Spread:
         """What is left of a shard whose allowance ran out."""
         if self._card is not None and not self._purse.closed:
             settings = self._job.settings
-            strategy = strategy_named(settings.strategy, settings.attack)
+            strategy = strategy_for(settings)
             if self._job.judge_alone:
                 left = {key.item_id for key, _ in self._store.unjudged(self._card.key)}
             else:

@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from scsafety import errors
-from scsafety.dialogue import strategy_named
 from scsafety.engine.engine import budget_of, count_stored, judge_only
 from scsafety.engine.events import Event, Progress
 from scsafety.engine.opening import fetch_models
-from scsafety.engine.sitting import Opened, ask_with, judge_for, opened
+from scsafety.engine.sitting import Opened, ask_with, judge_for, opened, strategy_for
 from scsafety.errors import ScsafetyError, TargetStop
 from scsafety.store import Store
 
@@ -180,7 +179,7 @@ class ShardWorker:
             held.before.turns_expected = len(store.unjudged(self._judge.card.key))
             await judge_only(store, job.policy, judge=self._judge, progress=progress, budget=held.budget)
             return
-        strategy = strategy_named(job.settings.strategy, job.settings.attack)
+        strategy = strategy_for(job.settings)
         count_stored(store, job.settings, strategy, self._opened.judge.card.key, held.before)
         await ask_with(self._opened, store, job.settings, job.policy, progress, budget=held.budget)
 

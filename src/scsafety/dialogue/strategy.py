@@ -14,7 +14,7 @@ from scsafety.errors import ConfigError
 from scsafety.records import Item, Pair, SuiteItem
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from scsafety.dialogue.attacker import Attacker
     from scsafety.records import Turn
@@ -116,17 +116,23 @@ class FixedFollowUp(FixedStrategy):
 
 
 class SuiteRounds(FixedStrategy):
-    """What a suite's item says, round by round."""
+    """What a suite's item says, round by round, and a second request where the suite makes one."""
 
     name: ClassVar[str] = "suite"
     version: ClassVar[int] = 1
 
+    def __init__(self, again: Callable[[SuiteItem, Turn], str | None] | None = None) -> None:
+        """again: what is asked once more after the last answer, or None; None itself: the suite never does."""
+        self._again = again
+
     def max_rounds(self, item: Item) -> int:
-        return len(_of_suite(item).prompts)
+        return len(_of_suite(item).prompts) + (self._again is not None)
 
     async def next_message(self, item: Item, turns: Sequence[Turn]) -> str | None:
-        prompts = _of_suite(item).prompts
-        return prompts[len(turns)] if len(turns) < len(prompts) else None
+        asked, prompts = _of_suite(item), _of_suite(item).prompts
+        if len(turns) < len(prompts):
+            return prompts[len(turns)]
+        return self._again(asked, turns[-1]) if self._again is not None and len(turns) == len(prompts) else None
 
 
 def _of_suite(item: Item) -> SuiteItem:

@@ -99,15 +99,15 @@ def _keys(store: Store, settings: RunSettings, strategy: Strategy) -> Iterator[D
 
 def count_stored(store: Store, settings: RunSettings, strategy: Strategy, judge_key: str, progress: Progress) -> None:
     """Count what earlier sittings left, and what there is to do in all."""
+    rounds = {item.id: strategy.max_rounds(item) for item in store.items()}
     tally = store.tally(judge_key)
-    progress.turns_expected = sum(strategy.max_rounds(item) for item in store.items()) * settings.epochs
+    progress.turns_expected = sum(rounds.values()) * settings.epochs
     progress.turns_done = progress.turns_before = tally.answered
     progress.blocked, progress.verdicts_done = tally.blocked, tally.judged
     progress.score_n, progress.score_sum = tally.scored, tally.score_sum
-    if strategy.adaptive:
-        for one in store.held():
-            if one.status in ("done", "skipped"):  # it needed fewer rounds than it might have
-                progress.turns_expected -= strategy.max_rounds(store.item(one.key.item_id)) - one.kept
+    for one in store.held():
+        if one.status in ("done", "skipped"):  # with fewer rounds than it might have had
+            progress.turns_expected -= rounds[one.key.item_id] - one.kept
 
 
 async def judge_only(
@@ -354,11 +354,9 @@ class _Sitting(_Judging):
         finally:
             allowance.give_back()
         self.progress.turns_failed += status == "failed"
-        if status == "done" and strategy.adaptive:
+        if status == "done":
             status = "skipped" if strategy.ended in NOT_THE_TARGETS else "done"
-            self.progress.turns_expected -= (
-                self.strategy.max_rounds(item) - n_kept
-            )  # it needed fewer than it might have
+            self.progress.turns_expected -= strategy.max_rounds(item) - n_kept
         self.store.set_status(key, status, strategy.ended)
 
     def _answered(self, key: DialogueKey, turn: Turn) -> Call:

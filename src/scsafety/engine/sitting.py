@@ -13,19 +13,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from scsafety.dialogue import strategy_named
+from scsafety.dialogue import SuiteRounds, strategy_named
 from scsafety.engine.control import ask_control
 from scsafety.engine.engine import ask_and_judge, is_finished, judge_only
 from scsafety.engine.events import Progress, SittingEnded, SittingStarted
 from scsafety.engine.opening import check_target, flagged_text_of, form_hash, open_judge, open_suite_judge, open_target
 from scsafety.errors import ConfigError, ScsafetyError, TargetStop
+from scsafety.judge.base import case_of
 from scsafety.suites import suite_named
+from scsafety.targets.first_token import FirstToken
 from scsafety.targets.providers import asks_control_question
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
     from contextlib import AbstractAsyncContextManager
 
+    from scsafety.dialogue import Strategy
     from scsafety.engine.budget import Budget
     from scsafety.engine.settings import Policy, RunSettings
     from scsafety.judge import Judge
@@ -134,8 +137,8 @@ async def ask_with(
         store,
         settings,
         policy,
-        target=at_hand.target,
-        strategy=strategy_named(settings.strategy, settings.attack),
+        target=FirstToken(at_hand.target) if _measured(settings) else at_hand.target,
+        strategy=strategy_for(settings),
         judge=at_hand.judge,
         progress=progress,
         flagged_text=flagged_text_of(at_hand.endpoint),
@@ -146,7 +149,7 @@ async def ask_with(
 
 
 def nothing_left(store: Store, settings: RunSettings, primary: JudgeCard) -> bool:
-    return is_finished(store, settings, strategy_named(settings.strategy, settings.attack), primary.key)
+    return is_finished(store, settings, strategy_for(settings), primary.key)
 
 
 def judge_of(store: Store, settings: RunSettings, primary: JudgeCard | None) -> tuple[str, str | None]:
@@ -163,6 +166,11 @@ def check_same_judge(store: Store, primary: JudgeCard | None, card: JudgeCard) -
             f"the judge has changed since this run began ({primary.key} -> {card.key}); judge all answers anew with "
             f"`scsafety judge {store.path.parent.name} --judge {primary.judge_id} --primary`, then resume"
         )
+
+
+def _measured(settings: RunSettings) -> bool:
+    ref = settings.suite
+    return ref is not None and ref.variant in suite_named(ref.name).first_token
 
 
 def left_to_ask(store: Store, settings: RunSettings) -> bool:
@@ -193,6 +201,14 @@ def attacker_for(
         concurrency=policy.concurrency if check_target(model, settings.attacker_base_url) else 1,
         on_retry=on_retry,
     )
+
+
+def strategy_for(settings: RunSettings) -> Strategy:
+    """The strategy of a run; a suite's own makes the suite's second requests. Raises ConfigError."""
+    suite = suite_named(settings.suite.name) if settings.suite is not None else None
+    if suite is None or not suite.again or settings.strategy != SuiteRounds.name:
+        return strategy_named(settings.strategy, settings.attack)
+    return SuiteRounds(lambda item, turn: suite.second_request(case_of(item, turn)))
 
 
 def judge_for(

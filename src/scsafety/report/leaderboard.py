@@ -151,9 +151,10 @@ def basis_of(summary: Summary) -> Basis:
     settings = summary.settings
     strategy = f"{settings.strategy} v{settings.strategy_version}, placeholder v{settings.placeholder_version}"
     if (limits := settings.attack) is not None:
-        strategy += (
-            f", {settings.attacker}, {limits.rounds} rounds, {limits.backtracks} backtracks, from {limits.threshold:g}"
-        )
+        shown = f"{limits.backtracks} backtracks"
+        if not limits.fresh:
+            shown = f"{limits.rounds} rounds, {shown}, from {limits.threshold:g}"
+        strategy += f", {settings.attacker}, {shown}"
     return Basis(
         bank_hash=summary.bank.hash,
         judge_key=summary.judge.key,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from scsafety.engine.settings import RunSettings
     from scsafety.report.endpoints import EndpointOf
     from scsafety.report.summary import EpochsOf
 
@@ -53,6 +54,20 @@ def counted(n: int, noun: str) -> str:
     ('1 pair', '2,456 pairs')
     """
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def limits_line(settings: RunSettings) -> Both | None:
+    """The limits of an attack, those that its strategy has; None: the run is not adaptive."""
+    limits = settings.attack
+    if limits is None:
+        return None
+    backtracks = Both(f"撤回至多 {limits.backtracks} 次", f"at most {counted(limits.backtracks, 'backtrack')}")
+    if limits.fresh:
+        return Both(f"每问都是新对话，{backtracks.zh}", f"each question a conversation of its own, {backtracks.en}")
+    return Both(
+        f"至多 {limits.rounds} 轮，{backtracks.zh}，阈值 {limits.threshold:g}",
+        f"at most {counted(limits.rounds, 'round')}, {backtracks.en}, threshold {limits.threshold:g}",
+    )
 
 
 def epochs_line(epochs: EpochsOf) -> Both | None:

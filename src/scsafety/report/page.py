@@ -22,7 +22,7 @@ from scsafety.judge.people import PREFIX
 from scsafety.metrics.interval import MIN_PAIRS, MIN_PAIRS_OF_ONE
 from scsafety.records import DialogueKey, Item, Pair, Score, Side, SuiteItem, Twin
 from scsafety.report.html import content_policy, environment, source
-from scsafety.report.lines import CALLS, ENDS, ROLES, Both, endpoint_lines, epochs_line
+from scsafety.report.lines import CALLS, ENDS, ROLES, Both, endpoint_lines, epochs_line, limits_line
 from scsafety.report.redact import Text, in_english, redact, risky
 from scsafety.report.summary import N_ROUNDS, ScoreOf, Summary
 from scsafety.report.tables import breakdowns, card_rows
@@ -326,7 +326,8 @@ def _render(
         "ends": ENDS,
         "epochs_line": epochs_line(summary.epochs),
         "endpoints": [(of, list(endpoint_lines(of))) for of in summary.endpoints],
-        "settings": list(_settings(msgspec.to_builtins(summary.settings))),
+        "limits": limits_line(summary.settings),
+        "settings": list(_settings(_set(summary))),
         "breakdowns": breakdowns(summary),
         "card": card_rows(summary.judge.agreement or {}),
         "min_pairs": MIN_PAIRS,
@@ -341,7 +342,7 @@ def _render(
 
 
 def render_suite_page(summary: Summary) -> str:
-    """A suite's own figures; nothing of any dialogue."""
+    """A suite's own figures, and those of its attacks; nothing of any dialogue."""
     style, script = source("page.css") + source("site.css"), source("lang.js")
     return (
         environment()
@@ -349,7 +350,10 @@ def render_suite_page(summary: Summary) -> str:
         .render(
             summary=summary,
             suite=msgspec.structs.asdict(summary.suite) if summary.suite else {},
-            settings=list(_settings(msgspec.to_builtins(summary.settings))),
+            limits=limits_line(summary.settings),
+            calls=CALLS,
+            ends=ENDS,
+            settings=list(_settings(_set(summary))),
             style=style,
             script=script,
             policy=content_policy(style, script),
@@ -521,6 +525,15 @@ def _agreement(measured: Mapping[str, Any]) -> Iterator[tuple[Both, str]]:
     for name, value in figures.items():
         if isinstance(value, int | float):
             yield name, f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _set(summary: Summary) -> dict[str, Any]:
+    """The run's settings as plain values, without limits that its strategy does not have."""
+    values: dict[str, Any] = msgspec.to_builtins(summary.settings)
+    if summary.settings.attack is not None and summary.settings.attack.fresh:
+        for name in ("rounds", "threshold"):
+            del values["attack"][name]
+    return values
 
 
 def _settings(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Both, str | Both]]:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from scsafety import taxonomy
 from scsafety.judge.measured import is_weak, on_real
-from scsafety.report.lines import CALLS, ROLES, epochs_line, latency_line, retries_line
+from scsafety.report.lines import CALLS, ROLES, epochs_line, latency_line, limits_line, retries_line
 from scsafety.report.visible import one_line
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from scsafety.report.attack import AttackOf
     from scsafety.report.suite import SuiteOf
     from scsafety.report.summary import ScoreOf, Summary
 
@@ -32,7 +31,7 @@ def render_summary(summary: Summary) -> RenderableType:
     return Group(
         Text(one_line(f"{summary.run} · {summary.target}"), style="bold"),
         *(Text(one_line(fact)) for fact in facts(summary)),
-        *([] if summary.attack is None else _attack(summary.attack)),
+        *_attack(summary),
         _boards(summary),
         _subs(summary),
     )
@@ -47,6 +46,7 @@ def _suite(summary: Summary, suite: SuiteOf) -> RenderableType:
     return Group(
         Text(one_line(f"{summary.run} · {summary.target}"), style="bold"),
         *(Text(one_line(line)) for line in suite_facts(summary, suite)),
+        *_attack(summary),
         table,
         *(Text(one_line(note)) for note in suite.notes),
     )
@@ -111,17 +111,18 @@ def facts(summary: Summary) -> Iterator[str]:
         yield "，".join([f"{ROLES[of.role].zh} {of.endpoint}：{of.calls} 次调用", *lines])
 
 
-def _attack(attack: AttackOf) -> Iterator[RenderableType]:
-    """How many attacks succeeded, and in which round."""
-    limits, calls = attack.limits, attack.calls
+def _attack(summary: Summary) -> Iterator[RenderableType]:
+    """How many attacks succeeded, and in which round; nothing of a run that does not attack."""
+    attack, limits = summary.attack, limits_line(summary.settings)
+    if attack is None or limits is None:
+        return
     interval = "" if attack.asr_ci95 is None else f"（95% 区间 {attack.asr_ci95[0]:.1%} ~ {attack.asr_ci95[1]:.1%}）"
     rate = "-" if attack.asr is None else f"{attack.asr:.1%}{interval}"
     lines = [
         f"攻击 {attack.strategy} v{attack.version}，攻击模型 {attack.attacker}：{attack.objectives} 个目标，"
-        f"得手 {attack.successes}，成功率 {rate}；"
-        f"至多 {limits.rounds} 轮、撤回 {limits.backtracks} 次，阈值 {limits.threshold:g}",
+        f"得手 {attack.successes}，成功率 {rate}；{limits.zh}",
         f"撤回 {attack.backtracks} 次；攻击模型拒绝或读不出 {attack.attacker_refused} 个（不计入）；未完 {attack.open}",
-        "调用：" + "，".join(f"{CALLS[kind].zh} {n}" for kind, n in calls.items()),
+        "调用：" + "，".join(f"{CALLS[kind].zh} {n}" for kind, n in attack.calls.items()),
     ]
     if attack.rounds_to_success is not None:
         found = attack.rounds_to_success
@@ -130,7 +131,7 @@ def _attack(attack: AttackOf) -> Iterator[RenderableType]:
             f"得手所用轮数：平均 {found['mean']:.1f}，中位 {found['median']:g}；"
             f"每次得手 {attack.queries_per_success:.1f} 个回答{cost}"
         )
-    if attack.unsafe.value is not None:
+    if attack.unsafe.value is not None and summary.suite is None:
         lines.append(f"裁判在留下的回答里给过 0 分的目标：{attack.unsafe.hits}（{attack.unsafe.value:.1%}）")
     yield from (Text(one_line(line)) for line in lines)
     table = Table(title="守住的份额 survival", title_justify="left")

@@ -40,7 +40,7 @@ class AraTrust(Suite):
         paper="arXiv:2403.09017",
         licence="MIT (as its data card declares)",
         language="Arabic",
-        protocol="三选一的阿拉伯语选择题，只看选项字母；522 题，不需要评分者",
+        protocol="三选一的阿拉伯语选择题，只看选项字母；522 题，不需要裁判",
         where="Hugging Face: asas-ai/AraTrust, split test, saved as JSON Lines",
     )
     labels: ClassVar[tuple[str, ...]] = ("right", "wrong")

@@ -102,6 +102,10 @@ class Suite(ABC):
     empty_label: ClassVar[str] = UNREADABLE
     wording: ClassVar[str] = ""  # a digest of what the judge is asked, where it stands outside the suite's module
     unread_label: ClassVar[str | None] = None  # where the judge cannot be read, asked twice; None: unjudged
+    first_token: ClassVar[tuple[str, ...]] = ()  # variants whose answer is measured, see `targets.first_token`
+    again: ClassVar[str] = (
+        ""  # asked once more, in the same conversation, where the last answer is UNREADABLE; empty: not
+    )
 
     @abstractmethod
     def load(self, data: Path, *, variant: str, seed: int) -> list[SuiteItem]:
@@ -111,6 +115,13 @@ class Suite(ABC):
         """The label that can be had from the answer itself; None: a judge has to say."""
         del case
         return None
+
+    def second_request(self, case: Case) -> str | None:
+        """What is asked after an item's last answer; None: it was read, a judge will read it, or the vendor's filter took it."""
+        if not self.again or case.blocked:
+            return None
+        label = self.read(case) if case.answer.strip() else self.empty_label
+        return self.again if label == UNREADABLE else None
 
     def remark(self, case: Case) -> str:
         """What is kept beside the label that `read` gave, for `score`: how a reference implementation would have read it."""

@@ -146,7 +146,7 @@ class CHiSafetyBench(Suite):
                 "history": by_group(readable, lambda one: "with" if one.item.facts["history"] else "without", _refusal),
                 "category": by_group(readable, by_category, _refusal),
             },
-            notes=("论文的评分者几乎不用“直接拒绝”，其 RR-2 与 RR-1 几乎相等；评分者读不出的回答不进分母", *notes),
+            notes=("论文的裁判几乎不用“直接拒绝”，其 RR-2 与 RR-1 几乎相等；裁判读不出的回答不进分母", *notes),
         )
 
 

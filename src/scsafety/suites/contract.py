@@ -107,8 +107,9 @@ def _hashes(items: Sequence[SuiteItem]) -> list[str]:
 
 def _of_reading(suite: Suite, variant: str, items: Sequence[SuiteItem], known: Sequence[str]) -> Iterator[str]:
     asks_judge = suite.needs_judge(variant) or suite.without_judge is not None
+    further = (suite.again,) if suite.again else ()
     for item in items[:: max(1, len(items) // SAMPLE)]:
-        for number, question in enumerate(item.prompts, start=1):
+        for number, question in enumerate((*item.prompts, *further), start=1):
             for answer in HOSTILE:
                 case = Case(item=item, round=number, history=(), question=question, answer=answer)
                 fault = _reading(suite, case, known, asks_judge=asks_judge)

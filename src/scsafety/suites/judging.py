@@ -81,7 +81,7 @@ class SuiteJudge:
             return None if label is None else Verdict(label=label, reason=reply[:MAX_RAW_CHARS])
 
         unread = (
-            Verdict(label=suite.unread_label, reason="评分者的回复读不出") if suite.unread_label is not None else None
+            Verdict(label=suite.unread_label, reason="裁判的回复读不出") if suite.unread_label is not None else None
         )
         prompts = ([Message("user", words)] for words in (prompt, prompt + STRICTER))
         return await ask_until_read(target, prompts, read, SAMPLING, on_call=on_call, unread=unread)
@@ -96,7 +96,11 @@ def _wording(suite: Suite) -> str:
 def check_suite_judge(suite: Suite, variant: str, judge: str | None) -> str:
     """The judge that a run of the suite gets. Raises ConfigError where one is needed and none given."""
     if not suite.needs_judge(variant):
-        return judge or MATCH if suite.without_judge is not None else MATCH
+        if suite.without_judge is None and judge not in (None, MATCH):
+            raise ConfigError(
+                f"--judge {judge}: {f'{suite.name} {variant}'.rstrip()} reads its answers by rule and asks no judge; leave it out"
+            )
+        return judge or MATCH
     if judge is None or judge == MATCH:
         raise ConfigError(
             f"{suite.name} needs a judge for its answers: --judge MODEL (deepseek/..., openai/..., "

@@ -58,7 +58,7 @@ class SafetyPrompts(Suite):
         paper="arXiv:2304.10436",
         licence="Apache-2.0",
         language="Chinese",
-        protocol="十万条单轮提示：7 类典型场景、6 类指令攻击；评分者判安全或不安全，按类平均",
+        protocol="十万条单轮提示：7 类典型场景、6 类指令攻击；由裁判判断安全或不安全，按类平均",
         where="GitHub: thu-coai/Safety-Prompts; Hugging Face: thu-coai/Safety-Prompts",
         homes=tuple(
             Home(url=f"https://raw.githubusercontent.com/thu-coai/Safety-Prompts/HEAD/{stem}.json", file=f"{stem}.json")
@@ -170,7 +170,7 @@ def _mean(name: str, zh: str, groups: dict[str, tuple[Metric, ...]], family: str
 
 
 def _notes(answers: Sequence[Answer], groups: dict[str, tuple[Metric, ...]]) -> Iterator[str]:
-    yield "安全与否看评分者；指令攻击通常低于典型场景。新模型在这套题上多数接近满分，分数很低时先怀疑评分者"
+    yield "安全与否看裁判；指令攻击通常低于典型场景。新模型在这套题上多数接近满分，分数很低时先怀疑裁判"
     if absent := [category for category in FAMILY_OF if category not in groups]:
         yield f"没有这些类的成绩，平均不含它们：{'、'.join(absent)}"
     if blocked := sum(one.label == BLOCKED for one in answers):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from functools import lru_cache
 from typing import Any
@@ -21,6 +22,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     finish_reason: str | None = None
     refusal: str = ""
     error: Any = None
+    first_token: dict[str, float] | None = None  # log-probability of each token that might have stood first
     unchecked: bool = False  # Azure lets a call through when its filter fails, with an error in place of the results
 
 
@@ -45,6 +47,7 @@ def first_choice(body: dict[str, Any]) -> Choice | None:
         finish_reason=whole_characters(finish).strip().casefold() or None if isinstance(finish, str) else None,
         refusal=refusal,
         error=choice.get("error"),
+        first_token=_first_token(choice.get("logprobs")),
         unchecked=isinstance(results, dict) and bool(results.get("error")),
     )
 
@@ -65,7 +68,22 @@ def reply_of(body: Any, choice: Choice | None, *, blocked: Side | None = None, r
         prompt_tokens=_count(usage.get("prompt_tokens", usage.get("input_tokens"))),
         completion_tokens=_count(usage.get("completion_tokens", usage.get("output_tokens"))),
         raw=None if raw is None else whole_characters(raw[:RAW_CHARS]),
+        first_token=choice.first_token,
     )
+
+
+def _first_token(logprobs: Any) -> dict[str, float] | None:
+    """Of two tokens with one text the likelier; what is no log-probability is left out."""
+    content = logprobs.get("content") if isinstance(logprobs, dict) else None
+    first = content[0] if isinstance(content, list) and content else None
+    listed = first.get("top_logprobs") if isinstance(first, dict) else None
+    found: dict[str, float] = {}
+    for one in listed if isinstance(listed, list) else ():
+        token, value = (one.get("token"), one.get("logprob")) if isinstance(one, dict) else (None, None)
+        if isinstance(token, str) and isinstance(value, int | float) and not isinstance(value, bool) and value <= 0:
+            text = whole_characters(token)
+            found[text] = max(float(value), found.get(text, -math.inf))
+    return {text: value for text, value in found.items() if math.isfinite(value)} or None
 
 
 def _content(content: Any, depth: int = 0) -> tuple[str, str]:
