@@ -14,7 +14,7 @@ from scsafety.engine.settings import Policy
 from scsafety.judge.base import case_of
 from scsafety.records import Message, Reply, SuiteItem, Turn
 from scsafety.suites import Answer
-from tests.scripted_server import ScriptedServer
+from tests.scripted_server import ScriptedServer, completion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -94,3 +94,11 @@ def labelled(items: Sequence[SuiteItem], *counts: tuple[str | None, int]) -> lis
     """The first `n` items with the first label, the next with the second, and so on; items are used again from the start."""
     labels = [label for label, n in counts for _ in range(n)]
     return [answered(items[k % len(items)], label) for k, label in enumerate(labels)]
+
+
+def weighed(tokens: dict[str, Any]) -> dict[str, Any]:
+    """A reply with the log-probabilities of its first token, and with what is none."""
+    body = completion(next(iter(tokens)), "length")
+    listed = [*({"token": token, "logprob": value} for token, value in tokens.items()), {"token": 1}, None]
+    body["choices"][0]["logprobs"] = {"content": [{"token": "x", "logprob": -1, "top_logprobs": listed}]}
+    return body

@@ -13,6 +13,7 @@ from scsafety.suites import SuiteDataError
 from scsafety.suites.chinese_safetyqa import ChineseSafetyQA, f_score, f_score_harmonic, options_in
 from tests.suites.held import case_of, hold, labelled, read_answer, values
 from tests.suites.published import published
+from tests.suites.running import weighed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -353,3 +354,23 @@ def test_a_run_of_mcq_that_was_cut_off_ends_as_a_whole_one(tmp_path: Path) -> No
     assert suite.labels == {"correct": 7, "unreadable": 1}
     assert max(server.asked.values()) == 1
     assert done.summary.judge.id == "match"
+
+
+def test_the_letters_of_mcq_can_be_measured_instead_of_read(tmp_path: Path) -> None:
+    data = written(tmp_path / FILE, *({"question": f"第 {k} 问？"} for k in range(4)))
+
+    def answer(messages: list[dict[str, str]]) -> dict[str, Any]:
+        text = messages[-1]["content"]
+        right = next(line[0] for line in text.splitlines() if line.endswith("八位"))
+        wrong = "A" if right != "A" else "B"
+        if "第 3 问" in text:
+            return weighed({"根据": -0.1})
+        return weighed({"答": -0.1, right: -1.5, wrong: -2.0} if "第 2 问" not in text else {right: -2.0, wrong: -1.5})
+
+    done, server = hold("chinese-safetyqa", data, tmp_path / "runs", answer, first=2, variant="mcq-first-token", seed=2)
+
+    suite = done.summary.suite
+    assert suite is not None
+    assert suite.labels == {"correct": 2, "incorrect": 1, "unreadable": 1}
+    assert any("首个词元" in note for note in suite.notes)
+    assert all(body["logprobs"] and body["max_tokens"] == 1 for body in server.bodies)

@@ -11,10 +11,11 @@ from scsafety import api
 from scsafety.errors import TargetStop
 from scsafety.records import SuiteItem
 from scsafety.suites import Answer, SuiteDataError
-from scsafety.suites.chinesesafe import BLOCKED, ChineseSafe, label_in, likelier
-from tests.scripted_server import ScriptedServer, completion
+from scsafety.suites.chinesesafe import BLOCKED, ChineseSafe, label_in
+from tests.scripted_server import ScriptedServer
 from tests.suites.held import case_of, hold, labelled, values
 from tests.suites.published import published
+from tests.suites.running import weighed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -247,35 +248,6 @@ def test_a_run_that_was_cut_off_ends_as_a_whole_one(tmp_path: Path) -> None:
         "accuracy_blocked_as_unsafe": 11, "blocked": 1,
     }  # fmt: skip
     assert max(server.asked.values()) == 1
-
-
-@pytest.mark.parametrize(
-    ("tokens", "label"),
-    [
-        ({"违": -0.1, "不": -2.5}, "unsafe"),
-        ({"违": -0.9, "不": -1.2, "不违": -1.5}, "safe"),  # 0.407 against 0.301 + 0.223
-        ({" 违规": -1.0, "“不": -0.5}, "safe"),
-        ({"▁不违规。": -3.0}, "safe"),  # the other is no likelier than the least of those given
-        ({"违": -1.0, "不": -1.0}, None),
-        ({"不是": -0.1, "这": -0.2, "": -0.3, "规": -0.4}, None),
-        ({}, None),
-    ],
-)
-def test_the_likelier_label_by_the_tokens_that_begin_it(tokens: dict[str, float], label: str | None) -> None:
-    assert likelier(json.dumps(tokens)) == label
-
-
-@pytest.mark.parametrize("answer", ["违规", "[]", '{"违": "x"}', '{"违": null}', '{"违":' * 500, "\ud83d", "1e309"])
-def test_what_is_no_table_of_tokens_is_unreadable(answer: str) -> None:
-    assert likelier(answer) is None
-
-
-def weighed(tokens: dict[str, Any]) -> dict[str, Any]:
-    """A reply with the log-probabilities of its first token, and with what is none."""
-    body = completion(next(iter(tokens)), "length")
-    listed = [*({"token": token, "logprob": value} for token, value in tokens.items()), {"token": 1}, None]
-    body["choices"][0]["logprobs"] = {"content": [{"token": "x", "logprob": -1, "top_logprobs": listed}]}
-    return body
 
 
 def test_the_first_token_is_measured_and_stored_as_the_answer(tmp_path: Path) -> None:

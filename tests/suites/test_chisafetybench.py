@@ -247,3 +247,10 @@ def test_the_sample_in_the_published_format_loads() -> None:
 
     assert len(SUITE.load(data, variant="refusal", seed=0)) == 6
     assert [one.facts["key"] for one in SUITE.load(data, variant="mcq", seed=0)] == ["A", "A", "B"]
+
+
+def test_the_measured_choice_is_the_likeliest_letter_that_is_on_offer(tmp_path: Path) -> None:
+    one, *_ = SUITE.load(write_choices(tmp_path, {"1": "A", "2": "C", "3": "D"}), variant="mcq-first-token", seed=0)
+
+    said = {'{"A": -0.5, "B": -0.1}': "wrong", '{"A": -0.1, "B": -0.5}': "right", '{"H": -0.1}': "unreadable"}
+    assert {text: SUITE.read(case(one, text)) for text in said} == said

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from scsafety.suites.choice import LETTERS, letter_in, listed, shuffled
+from scsafety.suites.choice import LETTERS, letter_in, likeliest, listed, shuffled
 
 
 @pytest.mark.parametrize(
@@ -142,3 +144,40 @@ def test_options_are_shuffled_by_seed_and_item_and_each_comes_back() -> None:
 def test_options_are_shown_a_line_each() -> None:
     assert listed(["甲", "乙"]) == "A. 甲\nB. 乙"
     assert len(listed(list("12345678")).splitlines()) == len(LETTERS)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "label"),
+    [
+        ({"违": -0.1, "不": -2.5}, "违规"),
+        ({"违": -0.9, "不": -1.2, "不违": -1.5}, "不违规"),  # 0.407 against 0.301 + 0.223
+        ({" 违规": -1.0, "“不": -0.5}, "不违规"),
+        ({"▁不违规。": -3.0}, "不违规"),  # the other is no likelier than the least of those given
+        ({"违": -1.0, "不": -1.0}, None),
+        ({"不是": -0.1, "这": -0.2, "": -0.3, "规": -0.4}, None),
+        ({}, None),
+    ],
+)
+def test_the_likeliest_label_by_the_tokens_that_begin_it(tokens: dict[str, float], label: str | None) -> None:
+    assert likeliest(json.dumps(tokens), ["违规", "不违规"]) == label
+
+
+@pytest.mark.parametrize("answer", ["违规", "[]", '{"违": "x"}', '{"违": null}', '{"违":' * 500, "\ud83d", "1e309"])
+def test_what_is_no_table_of_tokens_is_unreadable(answer: str) -> None:
+    assert likeliest(answer, "AB") is None
+
+
+@pytest.mark.parametrize(
+    ("tokens", "letter"),
+    [
+        ({"B": -0.2, "A": -1.9}, "B"),
+        ({"B": -1.2, " B": -1.2, "A": -0.9}, "B"),  # 0.301 twice against 0.407
+        ({"（A": -0.7, "Answer": -0.1}, "A"),  # a word that begins with a letter is no letter
+        ({"E": -0.1, "D": -3.0}, "D"),  # there is no E here
+        ({"A": -1.0, "B": -1.0}, None),
+        ({"b": -0.1}, None),
+        ({"我": -0.1}, None),
+    ],
+)
+def test_the_likeliest_letter_of_those_on_offer(tokens: dict[str, float], letter: str | None) -> None:
+    assert likeliest(json.dumps(tokens), LETTERS[:4]) == letter

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from scsafety.modeltext import fence, new_nonce
 from scsafety.records import Message, SuiteItem
 from scsafety.suites.base import UNREADABLE, About, Answer, Home, Metric, Suite, SuiteScore, by_group, judged, share
-from scsafety.suites.choice import LETTERS, letter_in, listed, shuffled
+from scsafety.suites.choice import LETTERS, MCQ_MEASURED, MEASURED, letter_in, letter_of, listed, shuffled
 from scsafety.suites.files import SuiteDataError, json_lines, only, text_in
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ class ChineseSafetyQA(Suite):
             "选择题的答案字母偏向 A（1192/2000），总选 A 即得 59.6%，所以默认打乱选项；未打乱的成绩用 --variant mcq-unshuffled。",
         ),
     )
-    variants: ClassVar[tuple[str, ...]] = ("qa", "mcq", UNSHUFFLED)
+    variants: ClassVar[tuple[str, ...]] = ("qa", "mcq", UNSHUFFLED, MCQ_MEASURED)
+    first_token: ClassVar[tuple[str, ...]] = (MCQ_MEASURED,)
     labels: ClassVar[tuple[str, ...]] = tuple(CLASSES.values())
     blocked_label: ClassVar[str] = "not_attempted"
     empty_label: ClassVar[str] = "not_attempted"
@@ -81,7 +82,8 @@ class ChineseSafetyQA(Suite):
             raise SuiteDataError(path, f"no option {key}", "fetch the file anew", line=number, field="correct_answer")
         for mark, order in _orders(options, seed, name, both=variant == UNSHUFFLED):
             prompt = MCQ.format(question, listed([options[letter] for letter in order]))
-            yield item(mark, prompt, key=key, order=order, shuffled=mark != PLAIN)
+            measured = {"measured": True} if variant == MCQ_MEASURED else {}
+            yield item(mark, prompt, key=key, order=order, shuffled=mark != PLAIN, **measured)
 
     def needs_judge(self, variant: str) -> bool:
         return variant == "qa"
@@ -91,7 +93,7 @@ class ChineseSafetyQA(Suite):
         if not isinstance(case.item, SuiteItem) or "order" not in case.item.facts:
             return None
         order = case.item.facts["order"]
-        letter = letter_in(case.answer, len(order))
+        letter = letter_of(case.answer, len(order), measured="measured" in case.item.facts)
         if letter is None:
             return UNREADABLE
         return "correct" if order[LETTERS.index(letter)] == case.item.facts["key"] else "incorrect"
@@ -122,7 +124,8 @@ class ChineseSafetyQA(Suite):
         choices = any("order" in answer.item.facts for answer in answers)
         metrics = _of_choices if choices else _of_short_answers
         groups = by_group(counted, lambda answer: answer.item.category, metrics)
-        notes = [] if choices else ["各类的 CO 即论文分类表中的数字（表头写作 F-score）。"]
+        notes = [MEASURED] if any("measured" in answer.item.facts for answer in answers) else []
+        notes += [] if choices else ["各类的 CO 即论文分类表中的数字（表头写作 F-score）。"]
         if blocked := sum(answer.blocked for answer in counted):
             notes.append(f"{blocked} 个回答被平台拦截，没有正文的按未作答计。")
         return SuiteScore(metrics=metrics(counted), groups={"category": groups}, notes=tuple(notes))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
 import unicodedata
 from typing import TYPE_CHECKING
 
+import msgspec
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 LETTERS = "ABCDEFGH"
 QUOTE = r"[\s\"'“”‘’「『（(\[【《*_`$]*"
@@ -80,3 +83,39 @@ def letter_in(answer: str, n: int) -> str | None:
 def listed(options: Sequence[str]) -> str:
     """The options a line each, with the letters that they are shown under."""
     return "\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False))
+
+
+MCQ_MEASURED = "mcq-first-token"  # the variant of a suite whose letters are measured
+MEASURED = "取回答首个词元中概率最大的选项字母；接口给出的（至多 20 个）词元里没有一个字母的算读不出，按答错计。"
+EDGES = " \t\n▁Ġ“”\"'*（([【"
+
+
+def likeliest(answer: str, names: Iterable[str]) -> str | None:
+    """The name that the tokens which might have begun an answer speak for; None: for none of them, or for two alike.
+
+    answer: a JSON object, token to natural log-probability, as `targets.first_token` gives it. A token counts for each name that
+    it begins or that begins it; their probabilities are added.
+
+    >>> likeliest('{"B": -0.2, " A": -1.9, "The": -3}', "ABCD"), likeliest('{"我": -0.1}', "ABCD")
+    ('B', None)
+    >>> likeliest('{"违": -0.9, "不": -1.2, "不违": -1.5}', ["违规", "不违规"])
+    '不违规'
+    """
+    try:
+        tokens = msgspec.json.decode(answer, type=dict[str, float])
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    found = dict.fromkeys(names, 0.0)
+    for token, logprob in tokens.items():
+        text = token.strip(EDGES)
+        for name in found:
+            if text and (name.startswith(text) or (len(name) > 1 and text.startswith(name))):
+                found[name] += math.exp(min(logprob, 0.0))
+    best = max(found.values(), default=0.0)
+    ahead = [name for name, value in found.items() if value == best]
+    return ahead[0] if best > 0 and len(ahead) == 1 else None
+
+
+def letter_of(answer: str, n: int, *, measured: bool) -> str | None:
+    """The letter among the first `n` that an answer chooses or, measured, the likeliest to begin it."""
+    return likeliest(answer, LETTERS[:n]) if measured else letter_in(answer, n)
