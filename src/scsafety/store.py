@@ -154,8 +154,8 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
 # what a reader, who changes nothing, sees in place of a migration that an older store lacks
 STAND_INS = {
     "m002_retries_by_cause": "CREATE TEMP VIEW call AS SELECT *, NULL AS retried FROM main.call",
-    "m003_steps_of_attacks": "CREATE TEMP VIEW step AS SELECT NULL AS dialogue_id, NULL AS seq, NULL AS kind, "
-    "NULL AS number, NULL AS asked, NULL AS said, NULL AS blocked, NULL AS found, NULL AS created_at WHERE 0",
+    "m003_steps_of_attacks": "CREATE TEMP VIEW step AS SELECT NULL AS step_id, NULL AS dialogue_id, NULL AS seq, "
+    "NULL AS kind, NULL AS number, NULL AS asked, NULL AS said, NULL AS blocked, NULL AS found, NULL AS created_at WHERE 0",
     "m004_why_a_dialogue_ended": "CREATE TEMP VIEW dialogue AS SELECT *, NULL AS ended FROM main.dialogue",
     "m005_steps_of_more_strategies": "SELECT 1",  # the older table reads the same
 }

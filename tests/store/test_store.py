@@ -139,6 +139,24 @@ def test_a_store_from_before_retries_had_causes_is_read_as_it_is(closed: Path) -
     assert closed.read_bytes() == before
 
 
+def test_everything_that_can_be_read_can_be_read_of_an_old_store(closed: Path) -> None:
+    with Store.open(closed, write=True) as opened:
+        opened.add_call(KEY, 1, call_of({"transient": 2}))
+    made_old(closed)
+
+    with Store.open(closed) as read:
+        tables = [
+            read.steps(KEY), read.readings("question"), list(read.calls()), list(read.turns()), list(read.turns(taken_back=True)),
+            list(read.outlines()), list(read.verdict_history()), list(read.latencies()), read.spent(), read.usage(),
+            read.unjudged("x"), read.finished(), read.judges(), read.state(), read.all_meta(), read.content_hashes(),
+        ]  # fmt: skip
+        assert read.n_epochs() == 1
+        assert read.turn(KEY, 1).reply is not None
+        assert read.tally("x").answered == 1
+
+    assert [len(found) for found in tables[:6]] == [0, 0, 1, 1, 1, 1]
+
+
 def test_a_writer_brings_it_up_to_date_and_loses_nothing(closed: Path) -> None:
     with Store.open(closed, write=True) as opened:
         opened.add_call(KEY, 1, call_of({"transient": 2}))
