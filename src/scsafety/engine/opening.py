@@ -182,7 +182,9 @@ async def open_target(
     endpoint = check_target(spec, base_url, environ)
     body = thinking_body(spec, endpoint, thinking)
     limits = Limits(
-        concurrency=concurrency,
+        concurrency=1
+        if endpoint is None
+        else concurrency,  # one slot: a call that waits in the server would run out of time
         rpm=policy.rpm,
         tpm=policy.tpm,
         timeout_s=policy.timeout_s,

@@ -85,7 +85,7 @@ async def opened(
                 settings.model,
                 settings.base_url,
                 policy,
-                concurrency=policy.concurrency if endpoint else 1,
+                concurrency=policy.concurrency,
                 on_retry=on_retry,
                 thinking=settings.thinking,
             )
@@ -198,7 +198,7 @@ def attacker_for(
         model,
         settings.attacker_base_url,
         msgspec.structs.replace(policy, rpm=None, tpm=None),
-        concurrency=policy.concurrency if check_target(model, settings.attacker_base_url) else 1,
+        concurrency=policy.concurrency,
         on_retry=on_retry,
     )
 
