@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytest.importorskip("ray", reason="the extra `ray` is not installed")
+if sys.platform == "win32":
+    pytest.skip("Ray's clusters for tests do not run on Windows", allow_module_level=True)
 
 # starts a head without processors and two nodes; then, for each line on its standard input, kills the node of that number as
 # a power cut would, its workers first
