@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from scsafety import api
+from scsafety.api.finishing import kept_summary, summary_of
 from scsafety.errors import MachineError, StoreError
 from scsafety.records import Verdict
 from scsafety.report.parallel import in_parallel
@@ -60,19 +61,19 @@ def test_several_processes_write_what_one_writes_and_say_how_far_they_are(runs: 
 def test_a_summary_is_taken_as_it_is_only_while_it_is_of_what_the_store_holds(runs: Path, tmp_path: Path) -> None:
     run = shutil.copytree(runs / "a", tmp_path / "renamed")
     with Store.open(run / api.DB_NAME, write=True) as store:
-        kept = api._kept_summary(store, run)
+        kept = kept_summary(store, run)
         assert kept is not None
-        assert kept == api._summary(store, api.settings_of(store), run)
+        assert kept == summary_of(store, api.settings_of(store), run)
         assert kept.run == "renamed"
 
         written = (run / api.SUMMARY).read_bytes()
         (run / api.SUMMARY).write_bytes(written.replace(b'"unanswered": 0', b'"unanswered": 7', 1))
-        assert api._kept_summary(store, run) is None, "edited by hand"
+        assert kept_summary(store, run) is None, "edited by hand"
         (run / api.SUMMARY).write_bytes(written)
         key = list(store.turns())[2].key  # scored 1
         store.add_verdict(key, 1, JUDGE.key, Verdict(score=0, repeat=2))
         store.flush()
-        assert api._kept_summary(store, run) is None, "another verdict"
+        assert kept_summary(store, run) is None, "another verdict"
     (run / api.SUMMARY).unlink()
 
     standing = api.write_model(run, tmp_path / "site")
