@@ -6,6 +6,7 @@ import csv
 import json
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from scsafety.bank import load_bank
@@ -91,27 +92,53 @@ def test_evalscope_gets_every_first_question_with_its_system_prompt(tmp_path: Pa
     ]
 
 
-def test_opencompass_gets_no_question_without_its_system_prompt(tmp_path: Path) -> None:
+def test_opencompass_gets_every_dialogue_with_the_answers_left_open(tmp_path: Path) -> None:
     bank = load_bank()
 
-    pairs, twins = export_bank(bank, tmp_path, "opencompass")
+    pairs, twins, *_ = export_bank(bank, tmp_path, "opencompass")
 
-    kept = [pair for pair in bank.pairs if pair.system is None]
-    assert 0 < len(kept) < len(bank.pairs)
-    assert any(pair.canary for pair in kept)
     assert lines(pairs) == [
-        {"id": pair.id, "question": pair.question, "answer": pair.good_answer} | optional(canary=pair.canary)
-        for pair in kept
+        {
+            "id": pair.id,
+            "dialogue": [
+                *([{"role": "system", "content": pair.system}] if pair.system else []),
+                {"role": "user", "content": pair.question},
+                {"role": "assistant", "content": ""},
+                {"role": "user", "content": pair.follow_up},
+                {"role": "assistant", "content": ""},
+            ],
+            "answer": pair.good_answer,
+        }
+        | optional(canary=pair.canary)
+        for pair in bank.pairs
     ]
     assert lines(twins) == [
-        {"id": twin.id, "question": twin.question, "answer": ""} | optional(canary=twin.canary) for twin in bank.twins
+        {
+            "id": twin.id,
+            "dialogue": [{"role": "user", "content": twin.question}, {"role": "assistant", "content": ""}],
+            "answer": "",
+        }
+        | optional(canary=twin.canary)
+        for twin in bank.twins
     ]
 
 
-@pytest.mark.parametrize("form", ["evalscope", "opencompass"])
-def test_other_frameworks_get_no_follow_up(form: str, tmp_path: Path) -> None:
+def test_opencompass_gets_a_config_that_names_what_was_written(tmp_path: Path) -> None:
+    bank = load_bank()
+    of_pairs = msgspec.structs.replace(bank, items=bank.pairs)
+
+    written = export_bank(of_pairs, tmp_path, "opencompass")
+
+    assert sorted(written) == sorted(path for path in tmp_path.rglob("*") if path.is_file())
+    assert not (tmp_path / "benign.jsonl").exists()
+    config = (tmp_path / "scsafety_opencompass.py").read_text("utf-8")
+    assert "for name in ['pairs']\n" in config
+    compile(config, "scsafety_opencompass.py", "exec")
+
+
+def test_evalscope_gets_no_follow_up(tmp_path: Path) -> None:
     bank = load_bank()
 
-    pairs, _ = export_bank(bank, tmp_path, form)
+    pairs, _ = export_bank(bank, tmp_path, "evalscope")
 
     assert not any(pair.follow_up in pairs.read_text("utf-8") for pair in bank.pairs[:200])

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from scsafety import taxonomy
 from scsafety.bank.card import card, write_dataset
+from scsafety.bank.opencompass import write_opencompass
 from scsafety.errors import ConfigError
 from scsafety.files import write_whole
 from scsafety.records import BankItem, content_hash
@@ -53,6 +53,8 @@ def export_bank(bank: Bank, out: Path, form: str) -> list[Path]:
     parts = {"pairs": records(bank.pairs), "benign": records(bank.twins)}
     if form == "hf":
         return _export_dataset(bank, parts, out)
+    if form == "opencompass":
+        return write_opencompass(bank, out)
     out.mkdir(parents=True, exist_ok=True)
     written = []
     for name, rows in parts.items():
@@ -86,19 +88,14 @@ def _write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
     path.write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
 
 
-def _write_single_turns(
-    path: Path, rows: list[dict[str, Any]], *, question: str, answer: str, system: str | None
-) -> None:
-    """First questions for frameworks that ask one and no more. Without its system prompt one would be another question:
-    where the format has no field for it (`system` is None) it is left out."""
-    kept = [row for row in rows if system or row.get("system") is None]
-    _write_jsonl(path, [_single_turn(row, question, answer, system) for row in kept])
+def _write_general_qa(path: Path, rows: list[dict[str, Any]]) -> None:
+    """First questions for evalscope's `general_qa`, which asks one and no more."""
+    _write_jsonl(path, list(map(_single_turn, rows)))
 
 
-def _single_turn(row: Mapping[str, Any], question: str, answer: str, system: str | None) -> dict[str, Any]:
-    optional = {system: row.get("system"), "canary": row["canary"]}
-    texts = {"id": row["id"], question: row["question"], answer: row.get("good_answer", "")}
-    return texts | {name: text for name, text in optional.items() if name and text}
+def _single_turn(row: Mapping[str, Any]) -> dict[str, Any]:
+    optional = {name: row[name] for name in ("system", "canary") if row.get(name)}
+    return {"id": row["id"], "query": row["question"], "response": row.get("good_answer", ""), **optional}
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -126,8 +123,7 @@ WRITERS: dict[str, Callable[[Path, list[dict[str, Any]]], None]] = {
     "jsonl": _write_jsonl,
     "csv": _write_csv,
     "parquet": _write_parquet,
-    "evalscope": partial(_write_single_turns, question="query", answer="response", system="system"),  # its general_qa
-    "opencompass": partial(_write_single_turns, question="question", answer="answer", system=None),  # its custom qa
+    "evalscope": _write_general_qa,
 }
-SUFFIX = {"evalscope": "jsonl", "opencompass": "jsonl"}
-FORMATS = (*WRITERS, "hf")
+SUFFIX = {"evalscope": "jsonl"}
+FORMATS = (*WRITERS, "opencompass", "hf")

@@ -115,7 +115,7 @@ def export(
 ) -> None:
     """Write the bank in another format: pairs and harmless twins apart, with dimension and content hash.
 
-    evalscope and opencompass get single questions: no follow-up, no judge, no score of SC-Safety.
+    evalscope gets single questions, opencompass both rounds; in neither is a judge or a score of SC-Safety (docs/data.md).
     """
     from scsafety.bank import load_bank
     from scsafety.bank.export import export_bank
