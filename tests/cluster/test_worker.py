@@ -107,7 +107,8 @@ def test_a_worker_that_is_told_to_stop_brings_back_what_is_answered(bank: Path, 
         outcome, seen = asyncio.run(work(job, shard, server))
 
     answered, judged = counted(outcome, tmp_path)
-    assert seen <= outcome.counts["turns_done"] == answered == judged < 2 * N_PAIRS
+    assert judged <= answered  # a verdict may have been on its way
+    assert seen <= outcome.counts["turns_done"] == answered < 2 * N_PAIRS
     assert outcome.unfinished
     assert outcome.trouble is None
 
