@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -233,11 +234,10 @@ def test_only_a_block_has_such_a_word(store: Store) -> None:
 
 
 def change(path: Path, *statements: str) -> None:
-    db = sqlite3.connect(path)
-    for statement in statements:
-        db.execute(statement)
-    db.commit()
-    db.close()
+    with closing(sqlite3.connect(path)) as db:
+        for statement in statements:
+            db.execute(statement)
+        db.commit()
 
 
 @pytest.mark.parametrize(("view", "columns"), [("turn", TURN_COLUMNS), ("verdict_of_turn", VERDICT_COLUMNS)])
