@@ -53,11 +53,9 @@ def two_nodes(n_cpus: int) -> Iterator[Any]:
 def kill_node(cluster: Any, node: Any) -> None:
     """As if its power were cut: its workers first, so that none lives on until it notices."""
     for process in node.all_processes["raylet"]:
-        children = subprocess.run(  # noqa: S603
-            ["/usr/bin/pgrep", "-P", str(process.process.pid)], capture_output=True, text=True, check=False
-        )
-        for pid in children.stdout.split():
-            os.kill(int(pid), signal.SIGKILL)
+        pid = process.process.pid
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split():
+            os.kill(int(child), signal.SIGKILL)
     cluster.remove_node(node, allow_graceful=False)
 
 
