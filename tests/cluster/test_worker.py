@@ -48,6 +48,13 @@ async def opened(job: Job) -> ShardWorker:
     return worker
 
 
+async def held_once(job: Job, shard: bytes) -> Outcome:
+    worker = await opened(job)
+    outcome = await worker.hold(1, shard, Allowance())
+    await worker.close()
+    return outcome
+
+
 def counted(outcome: Outcome, folder: Path) -> tuple[int, int]:
     """Answers and verdicts in what came back."""
     (folder / "back.db").write_bytes(outcome.store)
@@ -57,14 +64,8 @@ def counted(outcome: Outcome, folder: Path) -> tuple[int, int]:
 
 
 def test_a_shard_comes_back_answered_and_judged_with_its_counts_and_events(bank: Path, tmp_path: Path) -> None:
-    async def work(job: Job, shard: bytes) -> Outcome:
-        worker = await opened(job)
-        outcome = await worker.hold(1, shard, Allowance())
-        await worker.close()
-        return outcome
-
     with ScriptedServer(latency_s=0.02) as server:
-        outcome = asyncio.run(work(*shard_of(bank, server, tmp_path)))
+        outcome = asyncio.run(held_once(*shard_of(bank, server, tmp_path)))
 
     n = 2 * N_PAIRS + 1
     assert counted(outcome, tmp_path) == (n, n)
@@ -114,14 +115,8 @@ def test_a_worker_that_is_told_to_stop_brings_back_what_is_answered(bank: Path, 
 
 
 def test_a_refused_key_comes_back_as_the_error_that_it_is(bank: Path, tmp_path: Path) -> None:
-    async def work(job: Job, shard: bytes) -> Outcome:
-        worker = await opened(job)
-        outcome = await worker.hold(1, shard, Allowance())
-        await worker.close()
-        return outcome
-
     with ScriptedServer(always="401") as server:
-        outcome = asyncio.run(work(*shard_of(bank, server, tmp_path)))
+        outcome = asyncio.run(held_once(*shard_of(bank, server, tmp_path)))
 
     assert outcome.trouble is not None
     error = outcome.trouble.error()

@@ -57,19 +57,19 @@ def carry_out(
 
     cluster: by workers on a Ray cluster; None: by this process.
     """
-    asked = _asked(planned.settings)
-    _check_caps(policy, *asked, judge=planned.settings.judge)
+    settings = planned.settings
+    _check_caps(policy, *settings.asked, judge=settings.judge)
     meta = {
-        "settings": msgspec.json.encode(planned.settings).decode(),
+        "settings": msgspec.json.encode(settings).decode(),
         "name": planned.name,
         "created_at": utc_now(),
     }
     watch, policy = watch or Watch(), policy or Policy()
     if cluster is None:
-        fetch_models(*asked, judge=planned.settings.judge, on_pull=watch.on_pull)
+        fetch_models(*settings.asked, judge=settings.judge, on_pull=watch.on_pull)
     with _at_hand(cluster), Store.create(planned.folder / DB_NAME, meta, planned.items) as store:
         planned.items = ()  # from here on they are the store's; of a large bank they would be most of the memory
-        _hold(store, planned.settings, policy, watch, cluster)
+        _hold(store, settings, policy, watch, cluster)
         return finish(store, planned.folder)
 
 
@@ -85,13 +85,13 @@ def _at_hand(cluster: Cluster | None) -> AbstractContextManager[None]:
 def _hold(store: Store, settings: RunSettings, policy: Policy, watch: Watch, cluster: Cluster | None) -> None:
     """One sitting, here or on a cluster."""
     if cluster is None:
-        with telling(store, settings, policy, watch):
-            drive(hold_sitting(store, settings, policy, watch), store, in_flight=policy.in_flight)
-        return
-    from scsafety.cluster import hold_on_cluster
+        work = hold_sitting(store, settings, policy, watch)
+    else:
+        from scsafety.cluster import hold_on_cluster
 
+        work = hold_on_cluster(store, settings, policy, watch, cluster)
     with telling(store, settings, policy, watch):
-        drive(hold_on_cluster(store, settings, policy, watch, cluster), store)
+        drive(work, store, in_flight=policy.in_flight if cluster is None else 0)
 
 
 def resume(
@@ -132,10 +132,10 @@ def resume(
                 f"this scsafety would ask or read differently from the one that began {folder.name} (suite {ref.name} "
                 f"v{ref.version} -> v{version}); finish it with that version, or start a new run"
             )
-        _check_caps(policy, *_asked(settings), judge=settings.judge)
+        _check_caps(policy, *settings.asked, judge=settings.judge)
         watch, policy = watch or Watch(), policy or Policy()
         if cluster is None:
-            fetch_models(*_asked(settings), judge=settings.judge, on_pull=watch.on_pull)
+            fetch_models(*settings.asked, judge=settings.judge, on_pull=watch.on_pull)
         _hold(store, settings, policy, watch, cluster)
         return finish(store, folder)
 
@@ -219,11 +219,6 @@ def rehearse(out: Path) -> int:
         drive(asking, store)
         finish(store, planned.folder)
     return progress.turns_done
-
-
-def _asked(settings: RunSettings) -> list[str]:
-    """The models that are asked beside the judge."""
-    return [settings.model, *([settings.attacker] if settings.attacker else [])]
 
 
 def _check_caps(policy: Policy | None, *models: str, judge: str) -> None:

@@ -201,6 +201,7 @@ class _Spread:
                     check_same_judge(self._store, before, card)
                 introduce(self._store, card, self._job.judge_base_url, primary=primary)
                 self._store.flush()
+                self._count_before(card.key)
                 self._waiting += shards_of(self._left(card.key), self._shares, judge_alone=self._job.judge_alone)
                 async with asyncio.TaskGroup() as group:
                     beside = [group.create_task(self._count_on()), group.create_task(self._stop_on_close())]
@@ -225,17 +226,21 @@ class _Spread:
             raise RuntimeError("a worker opened without a judge")
         return self._card
 
-    def _left(self, judge_key: str) -> list[str]:
-        """Items with something to do; counts what there is of them."""
-        store, settings = self._store, self._job.settings
+    def _count_before(self, judge_key: str) -> None:
+        """What earlier sittings left, and what there is to do in all."""
         if self._job.judge_alone:
-            unjudged = store.unjudged(judge_key)
-            self._base["turns_expected"] = len(unjudged)
-            return list(dict.fromkeys(key.item_id for key, _ in unjudged))
-        strategy, progress = strategy_for(settings), self._progress
-        count_stored(store, settings, strategy, judge_key, progress)
+            self._base["turns_expected"] = len(self._store.unjudged(judge_key))
+            return
+        settings, progress = self._job.settings, self._progress
+        count_stored(self._store, settings, strategy_for(settings), judge_key, progress)
         self._base.update({name: getattr(progress, name) for name in COUNTS})
-        return unfinished_items(store, settings, strategy, judge_key)
+
+    def _left(self, judge_key: str) -> list[str]:
+        """Items with something to do, in the order of the run."""
+        if self._job.judge_alone:
+            return list(dict.fromkeys(key.item_id for key, _ in self._store.unjudged(judge_key)))
+        settings = self._job.settings
+        return unfinished_items(self._store, settings, strategy_for(settings), judge_key)
 
     # Workers
 
@@ -346,12 +351,7 @@ class _Spread:
     def _put_back(self, shard: Sequence[str]) -> None:
         """What is left of a shard whose allowance ran out."""
         if self._card is not None and not self._purse.closed:
-            settings = self._job.settings
-            strategy = strategy_for(settings)
-            if self._job.judge_alone:
-                left = {key.item_id for key, _ in self._store.unjudged(self._card.key)}
-            else:
-                left = set(unfinished_items(self._store, settings, strategy, self._card.key))
+            left = set(self._left(self._card.key))
             if rest := tuple(item_id for item_id in shard if item_id in left):
                 self._waiting.append(rest)
 
@@ -426,9 +426,8 @@ async def _said(coming: Any) -> Any:
 
 
 def _usual_workers(ray: Any, job: Job) -> int:
-    asked = () if job.judge_alone else (job.settings.model, job.settings.attacker)
     places = _places(ray.nodes())
-    alone = runs_models_here(*(one for one in asked if one), judge=job.judge)
+    alone = runs_models_here(*(() if job.judge_alone else job.settings.asked), judge=job.judge)
     return len(set(places) if alone else places)
 
 

@@ -122,7 +122,7 @@ class ShardWorker:
     async def open(self) -> Ready | Trouble:
         """Fetches and opens what this node needs."""
         job, settings = self._job, self._job.settings
-        asked = [] if job.judge_alone else [settings.model, *([settings.attacker] if settings.attacker else [])]
+        asked = () if job.judge_alone else settings.asked
         try:
             await asyncio.to_thread(fetch_models, *asked, judge=job.judge)
             if job.judge_alone:

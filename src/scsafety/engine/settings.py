@@ -73,6 +73,11 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     judge_base_url: str | None = None
     suite: SuiteRef | None = None  # None: SC-Safety itself
 
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The models that are asked beside the judge: the target, and an attacker where there is one."""
+        return (self.model,) if self.attacker is None else (self.model, self.attacker)
+
     def __post_init__(self) -> None:
         if self.epochs < 1:
             raise ConfigError(f"--epochs {self.epochs}: give 1 or more")
