@@ -84,14 +84,13 @@ def _at_hand(cluster: Cluster | None) -> AbstractContextManager[None]:
 
 def _hold(store: Store, settings: RunSettings, policy: Policy, watch: Watch, cluster: Cluster | None) -> None:
     """One sitting, here or on a cluster."""
-    if cluster is None:
-        work = hold_sitting(store, settings, policy, watch)
-    else:
-        from scsafety.cluster import hold_on_cluster
-
-        work = hold_on_cluster(store, settings, policy, watch, cluster)
     with telling(store, settings, policy, watch):
-        drive(work, store, in_flight=policy.in_flight if cluster is None else 0)
+        if cluster is None:
+            drive(hold_sitting(store, settings, policy, watch), store, in_flight=policy.in_flight)
+        else:
+            from scsafety.cluster import hold_on_cluster
+
+            drive(hold_on_cluster(store, settings, policy, watch, cluster), store)
 
 
 def resume(
@@ -162,13 +161,17 @@ def judge_run(
         watch, policy, settings = watch or Watch(), policy or Policy(), settings_of(store)
         if cluster is None:
             fetch_models(judge=judge, on_pull=watch.on_pull)
-            work = judge_anew(store, settings, judge, judge_base_url, policy, watch, primary=primary)
-        else:
-            from scsafety.cluster import judge_on_cluster
-
-            work = judge_on_cluster(store, settings, judge, judge_base_url, policy, watch, cluster, primary=primary)
         with telling(store, settings, policy, watch, judge=judge):
-            drive(work, store, in_flight=policy.in_flight if cluster is None else 0)
+            if cluster is None:
+                judging = judge_anew(store, settings, judge, judge_base_url, policy, watch, primary=primary)
+                drive(judging, store, in_flight=policy.in_flight)
+            else:
+                from scsafety.cluster import judge_on_cluster
+
+                judging = judge_on_cluster(
+                    store, settings, judge, judge_base_url, policy, watch, cluster, primary=primary
+                )
+                drive(judging, store)
         return finish(store, folder)
 
 
