@@ -13,50 +13,23 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmarks.loopback import ROOT, Endpoint
 from benchmarks.soak import COMPARED, PROGRAM
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from tests.cluster.two_nodes import kill_node, two_nodes
 
 KILL_AT = 0.4  # of the calls
 MORE = {
     "twins": "SELECT item_id, epoch, answer, blocked, error FROM benign_turn ORDER BY 1, 2",
     "verdicts on twins": "SELECT item_id, epoch, judge_id, label FROM verdict_of_benign ORDER BY 1, 2",
 }
-
-
-@contextmanager
-def two_nodes(n_cpus: int) -> Iterator[Any]:
-    """A cluster of a head without processors and two nodes; yields it with the nodes."""
-    from ray.cluster_utils import Cluster
-
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    nodes = [cluster.add_node(num_cpus=n_cpus) for _ in range(2)]
-    cluster.wait_for_nodes()
-    try:
-        yield cluster, nodes
-    finally:
-        cluster.shutdown()
-
-
-def kill_node(cluster: Any, node: Any) -> None:
-    """As if its power were cut: its workers first, so that none lives on until it notices."""
-    for process in node.all_processes["raylet"]:
-        pid = process.process.pid
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split():
-            os.kill(int(child), signal.SIGKILL)
-    cluster.remove_node(node, allow_graceful=False)
 
 
 class Runs:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.cluster import two_nodes
 from tests.program import PROGRAM, environment, scsafety
 from tests.scripted_server import ScriptedServer
 from tests.small_bank import pair, twin, write_bank
@@ -25,26 +26,6 @@ pytest.importorskip("ray", reason="the extra `ray` is not installed")
 if sys.platform != "linux":
     pytest.skip("nodes are killed by way of /proc", allow_module_level=True)
 
-# starts a head without processors and two nodes; then, for each line on its standard input, kills the node of that number as
-# a power cut would, its workers first
-CLUSTER = """
-import os, signal, sys
-from ray.cluster_utils import Cluster
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
-cluster.wait_for_nodes()
-print("ADDRESS", cluster.address, flush=True)
-for line in sys.stdin:
-    node = nodes[int(line)]
-    for process in node.all_processes["raylet"]:
-        pid = process.process.pid
-        with open(f"/proc/{pid}/task/{pid}/children") as children:
-            for child in children.read().split():
-                os.kill(int(child), signal.SIGKILL)
-    cluster.remove_node(node, allow_graceful=False)
-    print("KILLED", flush=True)
-cluster.shutdown()
-"""
 N_PAIRS = 24
 IN_FLIGHT = 6
 WITHOUT_WARNINGS = {"PYTHONWARNINGS": "ignore", "RAY_USAGE_STATS_ENABLED": "0"}  # Ray's own are not ours to mend
@@ -55,7 +36,7 @@ class RayCluster:
         # Ray's sockets want a short path, and its token a home
         self.env = {**WITHOUT_WARNINGS, "HOME": os.environ.get("HOME", str(folder))}
         self._process = subprocess.Popen(
-            [sys.executable, "-c", CLUSTER],
+            [sys.executable, two_nodes.__file__],
             env=environment(**self.env),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
