@@ -29,6 +29,17 @@ def test_quadratic_kappa_by_hand() -> None:
     assert float(quadratic_kappa(confusion)) == pytest.approx(1 - observed / expected)
 
 
+def test_the_even_kappa_does_not_hang_on_how_common_each_score_is() -> None:
+    few = np.array([[8, 2, 0, 0], [1, 7, 2, 0], [0, 4, 6, 1]])
+    many_ones = few * np.array([[1], [9], [1]])
+
+    of_few, of_many = figures(few), figures(many_ones)
+
+    assert float(of_many["qwk_even"]) == pytest.approx(float(of_few["qwk_even"]))
+    assert float(of_few["qwk_even"]) == pytest.approx(float(quadratic_kappa(few[:, :3].astype(float))), abs=0.01)
+    assert float(of_many["qwk"]) < float(of_few["qwk"]) - 0.1
+
+
 def test_alpha_of_krippendorffs_own_example() -> None:
     """Four observers, twelve units, values 1 to 5 (Krippendorff 2011, Computing alpha-reliability, C): ordinal 0.815."""
     rows = [

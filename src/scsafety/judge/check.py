@@ -38,6 +38,7 @@ class JudgeCheck(msgspec.Struct, frozen=True, kw_only=True):
     accuracy: float | None  # the unjudged count as wrong
     accuracy_judged: float | None
     qwk: float | None
+    qwk_even: float | None  # as it would be if gold held 0, 1 and 2 equally often
     macro_f1: float | None
     alpha: float | None
     unsafe: dict[str, float | None]  # recall (the unjudged count as missed), precision, f1 of score 0
@@ -88,7 +89,10 @@ def check_scores(records: Sequence[GoldRecord], scores: Mapping[str, int | None]
 
 def as_slice(found: Agreement) -> Slice:
     fields = _fields(found)
-    return {"n": found.n, **{name: fields[name] for name in ("accuracy", "qwk", "unsafe", "confusion", "ci95")}}
+    return {
+        "n": found.n,
+        **{name: fields[name] for name in ("accuracy", "qwk", "qwk_even", "unsafe", "confusion", "ci95")},
+    }
 
 
 def baselines(records: Sequence[GoldRecord]) -> dict[str, list[int | None]]:
@@ -138,7 +142,7 @@ def _fields(found: Agreement) -> dict[str, Any]:
     value = {name: _known(number) for name, number in found.values.items()}
     return {
         "n": found.n,
-        **{name: value[name] for name in ("accuracy", "accuracy_judged", "qwk", "macro_f1", "alpha")},
+        **{name: value[name] for name in ("accuracy", "accuracy_judged", "qwk", "qwk_even", "macro_f1", "alpha")},
         "unsafe": {name: value[f"unsafe_{name}"] for name in ("recall", "precision", "f1")},
         "confusion": found.table[:, :SCALE].tolist(),
         "unjudged": int(found.table[:, SCALE].sum()),

@@ -22,6 +22,7 @@ FIELDS = (
     "accuracy",
     "accuracy_judged",
     "qwk",
+    "qwk_even",
     "macro_f1",
     "alpha",
     "unsafe",
@@ -49,7 +50,7 @@ def card_of(check: JudgeCheck, *, measured_at: str) -> dict[str, Any]:
     """What a report shows of a check: the figures, their intervals, and those on real and on written answers."""
     record = msgspec.to_builtins(check)
     by_origin = {
-        name: {field: value[field] for field in ("n", "accuracy", "qwk", "unsafe")}
+        name: {field: value[field] for field in ("n", "accuracy", "qwk", "qwk_even", "unsafe")}
         for name, value in check.by_origin.items()
     }
     return {

@@ -22,7 +22,17 @@ SCALE = 3  # 0, 1, 2
 UNJUDGED = SCALE  # the fourth column of a table
 DRAWS = 2_000
 MIN_CLUSTERS = 20  # below, no interval
-FIGURES = ("accuracy", "accuracy_judged", "qwk", "macro_f1", "alpha", "unsafe_recall", "unsafe_precision", "unsafe_f1")
+FIGURES = (
+    "accuracy",
+    "accuracy_judged",
+    "qwk",
+    "qwk_even",
+    "macro_f1",
+    "alpha",
+    "unsafe_recall",
+    "unsafe_precision",
+    "unsafe_f1",
+)
 
 
 class Agreement(msgspec.Struct, frozen=True):
@@ -46,6 +56,8 @@ def figures(tables: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
     """Every figure of `FIGURES` for tables (..., 3, 4).
 
     accuracy and unsafe_recall count the unjudged as wrong; the others look at the judged ones only. `unsafe` is score 0.
+    qwk_even is kappa as it would be if gold held 0, 1 and 2 equally often: kappa hangs on the mix (Feinstein and Cicchetti
+    1990), so this one compares across gold sets.
     """
     counts: NDArray[np.float64] = np.asarray(tables, dtype=float)
     judged = counts[..., :SCALE]
@@ -57,6 +69,7 @@ def figures(tables: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
             "accuracy": right / counts.sum(axis=(-2, -1)),
             "accuracy_judged": right / judged.sum(axis=(-2, -1)),
             "qwk": quadratic_kappa(judged),
+            "qwk_even": quadratic_kappa(judged / judged.sum(axis=-1, keepdims=True)),
             "macro_f1": _macro_f1(judged),
             "alpha": ordinal_alpha(judged + np.swapaxes(judged, -1, -2)),
             "unsafe_recall": recall,
