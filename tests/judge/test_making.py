@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from scsafety.records import Case, Score
+    from scsafety.records import Score
 
 SHARE = {"train": 10, "dev": 30, "test": 10}
 
@@ -61,7 +61,8 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             adapter.write_text(adapter.stem)
         return adapters
 
-    async def ask(_: Path, adapter: Path, cases: Sequence[Case], __: object) -> NDArray[np.float64]:
+    def ask(*given: Any) -> NDArray[np.float64]:
+        _, _, adapter, _, cases, _ = given
         questions.extend(case.question for case in cases)
         if adapter.stem == "epoch0":
             return np.full((len(cases), 3), 1 / 3)
@@ -69,7 +70,8 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(making, "train_adapter", train)
     monkeypatch.setattr(making, "ask", ask)
-    monkeypatch.setattr(making, "first_layers", lambda *_, **__: None)
+    monkeypatch.setattr(making, "pull", lambda *_, **__: None)
+    monkeypatch.setattr(making, "write_graph", lambda path, *_: path.write_bytes(b"graph"))
     return questions
 
 
@@ -77,7 +79,11 @@ def test_the_epoch_that_is_best_on_dev_is_kept_and_test_is_not_looked_at(tmp_pat
     made = making.make_judge(gold(), {}, tmp_path / "judge", Recipe(epochs=2))
 
     assert (made.epoch, made.n_train, made.n_dev, made.accuracy) == (2, 10, 30, 1.0)
-    assert sorted(path.name for path in (tmp_path / "judge").iterdir()) == ["adapter.gguf", "judge.json"]
+    assert sorted(path.name for path in (tmp_path / "judge").iterdir()) == [
+        "adapter.gguf",
+        "graph.onnx",
+        "judge.json",
+    ]
     assert (tmp_path / "judge/adapter.gguf").read_text() == "epoch1"
     assert not any("test" in question for question in seen)
     trained = load_artefacts(tmp_path / "judge").trained

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from scsafety.records import Case, Verdict
 
 AS_IT_IS = [[*(float(row == column) for column in range(3)), 0.0] for row in range(3)]
-TRAINED = Trained(base="m", layers=4, n_ctx=512, weights=AS_IT_IS, cascade_threshold=0.8, gold_hash="0")
+TRAINED = Trained(base="m", layers=4, weights=AS_IT_IS, cascade_threshold=0.8, gold_hash="0")
 
 
 class Scripted:

@@ -82,7 +82,7 @@ def judge_check(
 
 
 def judge_train(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for adapter.gguf and judge.json.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for adapter.gguf, graph.onnx and judge.json.")],
     gold: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Your gold labels, with splits.  [default: built-in]")
     ] = None,
@@ -91,7 +91,7 @@ def judge_train(
 ) -> None:
     """Train the offline judge on gold labels and calibrate it on their dev split; needs `pip install 'scsafety[train]'`.
 
-    Two cores take about half an hour. An interrupted training goes on after its last whole epoch.
+    Two cores take about an hour and a half. An interrupted training goes on after its last whole epoch.
     """
     from scsafety import api
     from scsafety.cli.progress import training
@@ -132,6 +132,7 @@ def _figures(found: JudgeCheck) -> RenderableType:
     rows = {
         "准确率 accuracy": ("accuracy", found.accuracy),
         "二次加权 kappa": ("qwk", found.qwk),
+        "均衡 kappa（0、1、2 各占三分之一时）": ("qwk_even", found.qwk_even),
         "macro-F1": ("macro_f1", found.macro_f1),
         "alpha（序次）": ("alpha", found.alpha),
         "不安全召回率 recall": ("unsafe_recall", found.unsafe["recall"]),
@@ -152,7 +153,7 @@ def _confusion(found: JudgeCheck) -> RenderableType:
 
 
 def _slices(found: JudgeCheck) -> RenderableType:
-    table = _table("分组", "", "n", "准确率", "kappa", "不安全召回", "精确")
+    table = _table("分组", "", "n", "准确率", "kappa", "均衡", "不安全召回", "精确")
     groups: dict[str, dict[str, Slice]] = {
         "来源": found.by_origin,
         "维度": found.by_dimension,
@@ -164,7 +165,7 @@ def _slices(found: JudgeCheck) -> RenderableType:
     for group, slices in groups.items():
         for name, value in slices.items():
             unsafe = value["unsafe"]
-            figures = [value["accuracy"], value["qwk"], unsafe["recall"], unsafe["precision"]]
+            figures = [value["accuracy"], value["qwk"], value["qwk_even"], unsafe["recall"], unsafe["precision"]]
             table.add_row(f"{group} {name}", str(value["n"]), *map(_number, figures))
         table.add_section()
     return cast("RenderableType", table)

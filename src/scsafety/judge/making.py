@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
+from collections import Counter
 from typing import TYPE_CHECKING, cast
 
 import msgspec
@@ -12,14 +12,15 @@ import numpy as np
 from scsafety.errors import ConfigError
 from scsafety.files import write_whole
 from scsafety.judge.calibration import cascade_threshold, fit_weights
+from scsafety.judge.decoder import Decoder
 from scsafety.judge.gold import gold_case, gold_hash
-from scsafety.judge.offline import ADAPTER, SETTINGS, Trained, features, softmax, write_prompt
-from scsafety.judge.offline_model import open_reader
+from scsafety.judge.graph import build_graph
+from scsafety.judge.offline import ADAPTER, GRAPH, SETTINGS, Trained, features, softmax, write_prompt
+from scsafety.judge.offline_model import WEIGHTS, DigitReader, write_model
 from scsafety.judge.training import Example, Recipe, TrainProgress, train_adapter
 from scsafety.metrics.agreement import count, figures
 from scsafety.records import Pair
-from scsafety.targets.models import embedded_model
-from scsafety.targets.truncated import first_layers
+from scsafety.targets.models import embedded_model, pull
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from scsafety.targets.model_file import OnProgress
 
 BASE = "qwen2.5-coder-0.5b"
-N_CTX = 1_024
 WORK = "training"  # folder of checkpoints, gone at the end
 REAL_COUNTS = 3.0  # of a real answer in the calibration, against 1 of a written one: real answers decide
 FOLDS = 5
@@ -70,15 +70,16 @@ def make_judge(
             f"the gold labels have {len(train)} records to train on and {len(dev)} of split dev; both are needed"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    base = first_layers(embedded_model(BASE), recipe.layers, on_progress=on_pull)
-    examples = [Example(gold_case(record, items), record.score) for record in train]
+    base = pull(embedded_model(BASE), on_progress=on_pull)
+    examples = [Example(gold_case(record, items), record.score, record.origin == "real") for record in train]
     try:
+        write_graph(folder / GRAPH, base, recipe.layers)
         adapters = train_adapter(base, examples, recipe, folder / WORK, on_progress=on_progress)
     except ImportError as error:
         raise ConfigError(f"training needs more packages ({error}): pip install 'scsafety[train]'") from error
 
     def digits_of(adapter: Path, cases: Sequence[Case]) -> NDArray[np.float64]:
-        return asyncio.run(ask(base, adapter, cases, on_progress))
+        return ask(base, folder / GRAPH, adapter, recipe.layers, cases, on_progress)
 
     cases = [gold_case(record, items) for record in dev]
     found = [Calibration(digits_of(adapter, cases), dev) for adapter in adapters]
@@ -89,7 +90,6 @@ def make_judge(
     trained = Trained(
         base=BASE,
         layers=recipe.layers,
-        n_ctx=N_CTX,
         weights=both.weights(),
         cascade_threshold=best.threshold,
         gold_hash=gold_hash([*train, *dev]),
@@ -114,10 +114,10 @@ class Calibration:
     def __init__(self, digits: NDArray[np.float64], records: Sequence[GoldRecord]) -> None:
         self.digits = digits
         self._x, self._y = features(digits), np.array([record.score for record in records])
-        self._counts = np.array([REAL_COUNTS if record.origin == "real" else 1.0 for record in records])
+        self._counts = _counts(records)
         p = held_out(self._x, self._y, self._counts, [record.cluster for record in records])
         self.right: NDArray[np.bool_] = p.argmax(axis=1) == self._y
-        self.kappa = float(figures(count(self._y.tolist(), p.argmax(axis=1).tolist()))["qwk"])
+        self.kappa = float(figures(count(self._y.tolist(), p.argmax(axis=1).tolist()))["qwk_even"])
         self.sure: NDArray[np.float64] = p.max(axis=1)
         self.threshold = cascade_threshold(self.sure, self.right)
 
@@ -125,15 +125,44 @@ class Calibration:
         return cast("list[list[float]]", np.round(fit_weights(self._x, self._y, self._counts), 5).tolist())
 
 
-async def ask(
-    base: Path, adapter: Path | None, cases: Sequence[Case], on_progress: Callable[[TrainProgress], None]
+def _counts(records: Sequence[GoldRecord]) -> NDArray[np.float64]:
+    """(n,) of each record; of the real answers each score counts the same in all, however rarely weak models earn it."""
+    n = Counter((record.origin, record.score) for record in records)
+    n_real = sum(record.origin == "real" for record in records)
+    return np.array(
+        [
+            REAL_COUNTS * n_real / (3 * n[record.origin, record.score]) if record.origin == "real" else 1.0
+            for record in records
+        ]
+    )
+
+
+def write_graph(path: Path, base: Path, n_layers: int) -> None:
+    """Raises ImportError without the extra `train`, OSError."""
+    path.write_bytes(build_graph(Decoder(base).shape, n_layers, WEIGHTS))
+
+
+def ask(
+    base: Path,
+    graph: Path,
+    adapter: Path,
+    n_layers: int,
+    cases: Sequence[Case],
+    on_progress: Callable[[TrainProgress], None],
 ) -> NDArray[np.float64]:
-    """(n, 3) the digits' probabilities, from the very server that the judge will use."""
+    """(n, 3) the digits' probabilities, from the very network that the judge will use."""
+    model = adapter.with_suffix(".model")
+    shutil.rmtree(model, ignore_errors=True)  # of an interrupted calibration
+    write_model(model, base, graph, adapter, n_layers)
+    reader = DigitReader(model)
     found = []
-    async with open_reader(base, adapter, n_ctx=N_CTX) as reader:
+    try:
         for k, case in enumerate(cases):
-            found.append(await reader.digits(write_prompt(case)))
+            found.append(reader.read(write_prompt(case)))
             on_progress(TrainProgress("calibration", k + 1, len(cases)))
+    finally:
+        reader.close()
+        shutil.rmtree(model, ignore_errors=True)
     return np.array(found)
 
 

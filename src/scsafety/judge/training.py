@@ -1,55 +1,61 @@
-"""Makes the offline judge: a LoRA adapter (Hu et al., 2021) on the lower layers of the embedded model, and its calibration.
+"""Makes the offline judge: a LoRA adapter (Hu et al., 2021) on the lower layers of the embedded model.
 
 The model learns to say 0, 1 or 2 after the prompt of `offline.py`. The lowest layers stay as they are, so what they make
-of every prompt is worked out once and kept; the rest trains in bfloat16. Needs the extra `train`; two cores are enough.
+of every prompt is worked out once and kept; the rest trains in bfloat16, prompts laid end to end so that nothing is
+padded. Needs the extra `train`; two cores are enough.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 import random
+from collections import Counter
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
-import numpy as np
 
+from scsafety.judge.adapter import SCALE, name_of, write_adapter
+from scsafety.judge.decoder import MATRICES, Decoder
 from scsafety.judge.offline import write_prompt
+from scsafety.records import Pair
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    import numpy as np
 
     from scsafety.records import Case
 
-LAYER_OF = {  # of a module in transformers: its tensor in a GGUF file
-    "q_proj": "attn_q",
-    "k_proj": "attn_k",
-    "v_proj": "attn_v",
-    "o_proj": "attn_output",
-    "gate_proj": "ffn_gate",
-    "up_proj": "ffn_up",
-    "down_proj": "ffn_down",
-}
 CHECKPOINT = "checkpoint.safetensors"
+CHUNK_TOKENS = 4_000  # read at once where nothing is learned
+WARM_UP = 15  # steps
+
 T = TypeVar("T")
+Shown = tuple[str, int, float]  # prompt, score, how much it counts
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that decides what comes out, beside the gold labels and the base model."""
 
-    layers: int = 10  # of the base model, from below
-    frozen: int = 4  # of them without an adapter
+    layers: int = 18  # of the base model, from below
+    frozen: int = 8  # of them without an adapter
     rank: int = 16
-    epochs: int = 3
+    epochs: int = 2
     learning_rate: float = 4e-4
-    batch_tokens: int = 1_500
-    without_item: float = 0.2  # share of the prompts that are shown without risk_point and good_answer
+    batch_tokens: int = 2_000
+    without_item: float = 0.15  # share of the prompts that are shown without risk_point and good_answer
+    without_system: float = 0.5  # share of those of no pair that are shown without the system prompt
+    written_count: float = 0.6  # of a written answer, against 1 of a real one: real answers decide
     seed: int = 0
 
 
 class Example(msgspec.Struct, frozen=True):
     case: Case
     score: int
+    is_real: bool
 
 
 class TrainProgress(msgspec.Struct, frozen=True):
@@ -69,163 +75,189 @@ def train_adapter(
 ) -> list[Path]:
     """Trains on the examples; the adapters after each epoch. An interrupted training goes on after its last whole epoch.
 
-    base: the GGUF file of the model's first layers (`targets.truncated`). Raises ImportError without the extra `train`,
-    OSError.
+    base: the embedded model's GGUF file. Raises ImportError without the extra `train`, OSError.
     """
     import torch
 
     torch.manual_seed(recipe.seed)
-    learner = _Learner(base, recipe)
+    learner = _Learner(Decoder(base), recipe)
     drawn = random.Random(recipe.seed)
-    shown = [_shown(examples, recipe, drawn) for _ in range(recipe.epochs)]
-    wanted = sorted({prompt for chosen in shown for prompt, _ in chosen})
-    for k, batch in enumerate(batches := learner.batches(wanted, 2 * recipe.batch_tokens)):
-        learner.remember(batch)
-        on_progress(TrainProgress("lower layers", k + 1, len(batches)))
-    learner.to_upper_layers()
+    epochs = [_shown(chosen, recipe, drawn) for chosen in _dealt(examples, recipe.epochs, drawn)]
+    orders = [learner.batches(shown, drawn) for shown in epochs]
 
     folder.mkdir(parents=True, exist_ok=True)
     adapters = [folder / f"epoch{epoch + 1}.gguf" for epoch in range(recipe.epochs)]
-    start = learner.load(folder / CHECKPOINT)
-    n_steps: int | None = None
-    for epoch, chosen in enumerate(shown):
-        steps = learner.shuffled(
-            chosen, recipe.batch_tokens, drawn
-        )  # also of a done epoch: the next one's order hangs on it
-        n_steps = n_steps or len(steps)
-        if epoch < start:
-            continue
-        for k, step in enumerate(steps):
-            at = epoch * n_steps + k
-            loss = learner.step(step, _rate(at, recipe.epochs * n_steps, recipe.learning_rate))
-            on_progress(TrainProgress(f"epoch {epoch + 1}", k + 1, len(steps), loss))
-        learner.export(adapters[epoch])
-        learner.save(folder / CHECKPOINT, epoch + 1)
+    made_of = _made_of(recipe, epochs)
+    start = learner.load(folder / CHECKPOINT, made_of)
+    wanted = {prompt for shown in epochs[start:] for prompt, _, _ in shown}
+    for done, total in learner.remember(wanted):
+        on_progress(TrainProgress("lower layers", done, total))
+    n_steps = sum(map(len, orders))
+    at = sum(map(len, orders[:start]))
+    for epoch in range(start, recipe.epochs):
+        for k, batch in enumerate(orders[epoch]):
+            loss = learner.step(batch, _rate(at, n_steps, recipe.learning_rate))
+            at += 1
+            on_progress(TrainProgress(f"epoch {epoch + 1}", k + 1, len(orders[epoch]), loss))
+        write_adapter(adapters[epoch], learner.adapter())
+        learner.save(folder / CHECKPOINT, epoch + 1, made_of)
     return adapters
 
 
-def _shown(examples: Sequence[Example], recipe: Recipe, drawn: random.Random) -> list[tuple[str, int]]:
-    """Prompt and score of each example for one epoch; now and then as a record of no pair would be shown."""
-    bare = [drawn.random() < recipe.without_item for _ in examples]
-    cases = [
-        msgspec.structs.replace(e.case, item=None) if hide else e.case for e, hide in zip(examples, bare, strict=True)
-    ]
-    return [(write_prompt(case), e.score) for case, e in zip(cases, examples, strict=True)]
+def _made_of(recipe: Recipe, epochs: list[list[Shown]]) -> str:
+    """What a checkpoint must come from to be gone on with: this recipe and these labels."""
+    return f"{recipe} {hashlib.sha256(repr(epochs).encode()).hexdigest()}"
 
 
-def _packed(these: Sequence[T], length: Callable[[T], int], n_tokens: int) -> list[list[T]]:
-    """In their order, as many to a batch as fit into `n_tokens` with each padded to the longest."""
-    found: list[list[T]] = []
-    longest = 0
-    for one in these:
-        longest = max(longest, length(one))
-        if not found or (len(found[-1]) + 1) * longest > n_tokens:
-            found.append([])
-            longest = length(one)
-        found[-1].append(one)
+def _dealt(examples: Sequence[Example], n_epochs: int, drawn: random.Random) -> list[list[Example]]:
+    """The examples of each epoch: all of them, but each real answer of the commonest score in one epoch only.
+
+    Weak models give so many answers that earn 1 that the others would drown.
+    """
+    n_real = Counter(example.score for example in examples if example.is_real)
+    commonest = n_real.most_common(1)[0][0] if n_real else None
+    many = [example for example in examples if example.is_real and example.score == commonest]
+    others = [example for example in examples if not (example.is_real and example.score == commonest)]
+    drawn.shuffle(many)
+    return [others + many[epoch::n_epochs] for epoch in range(n_epochs)]
+
+
+def _shown(examples: Sequence[Example], recipe: Recipe, drawn: random.Random) -> list[Shown]:
+    """What each example is shown as in one epoch; now and then as a record of no pair, or of no system prompt, would be."""
+    n = Counter(example.score for example in examples)
+    rarer = {score: math.sqrt(max(n.values()) / n[score]) for score in n}  # a rare score counts more, but not in full
+    found = []
+    for example in examples:
+        case = example.case
+        if isinstance(case.item, Pair) and drawn.random() < recipe.without_item:
+            case = msgspec.structs.replace(case, item=None)
+        if case.item is None and example.is_real and drawn.random() < recipe.without_system:
+            case = msgspec.structs.replace(case, system=None)
+        counts = rarer[example.score] * (1.0 if example.is_real else recipe.written_count)
+        found.append((write_prompt(case), example.score, counts))
     return found
 
 
 def _rate(step: int, total: int, peak: float) -> float:
-    """Ten steps up, then half a cosine down to a twentieth."""
-    return peak * min(1.0, (step + 1) / 10) * max(0.05, 0.5 * (1 + math.cos(math.pi * min(1.0, step / total))))
+    """A few steps up, then half a cosine down to a twentieth."""
+    return peak * min(1.0, (step + 1) / WARM_UP) * max(0.05, 0.5 * (1 + math.cos(math.pi * step / total)))
 
 
 class _Learner:
-    """The model with its adapter."""
+    """The model with its adapter. Hidden states are (tokens, width), of prompts that lie end to end."""
 
-    def __init__(self, base: Path, recipe: Recipe) -> None:
+    def __init__(self, decoder: Decoder, recipe: Recipe) -> None:
         import torch
-        from peft import LoraConfig, get_peft_model
-        from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-        self.torch, self.recipe = torch, recipe
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(base.parent, gguf_file=base.name)
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            base.parent,
-            gguf_file=base.name,
-            dtype=torch.bfloat16,
-            quantization_config=GgufConfig(dequantize=True),
-        )
-        adapted = range(recipe.frozen, recipe.layers)
-        config = LoraConfig(
-            r=recipe.rank,
-            lora_alpha=2 * recipe.rank,
-            target_modules=list(LAYER_OF),
-            layers_to_transform=list(adapted),
-        )
-        get_peft_model(model, config)  # puts the adapter's modules into the model
-        self.named = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        self.body: Any = model.model
-        self.head = model.lm_head.weight
-        self.lower, self.upper = self.body.layers[: recipe.frozen], self.body.layers[recipe.frozen :]
-        self.norm = self.body.norm
-        self.body.layers, self.body.norm = self.lower, torch.nn.Identity()
-        self.digits = [self.tokenizer.encode(str(score))[0] for score in range(3)]
+        self.torch, self.recipe, self.shape = torch, recipe, decoder.shape
+        self.tokenizer = decoder.tokenizer
+
+        def half(array: Any) -> Any:
+            return torch.tensor(array, dtype=torch.bfloat16)
+
+        self.layers = [{name: half(array) for name, array in decoder.layer(n).items()} for n in range(recipe.layers)]
+        self.embedding, self.last_norm = half(decoder.embedding()), half(decoder.last_norm())
+        self.digits = self.embedding[[self.ids(str(score))[0] for score in range(3)]].float()
+        self.turn = torch.tensor(decoder.shape.frequencies())
+        self.named: dict[str, Any] = {}
+        for n in range(recipe.frozen, recipe.layers):
+            for matrix in MATRICES:
+                n_out, n_in = decoder.shape.matrices[matrix]
+                a = torch.empty(recipe.rank, n_in)
+                torch.nn.init.kaiming_uniform_(a, a=5**0.5)
+                self.named[name_of(n, matrix, "a")] = torch.nn.Parameter(a)
+                self.named[name_of(n, matrix, "b")] = torch.nn.Parameter(torch.zeros(n_out, recipe.rank))
         self.optimizer = torch.optim.AdamW(self.named.values(), lr=recipe.learning_rate, weight_decay=0.01)
-        self.kept: dict[str, Any] = {}  # what the lower layers make of a prompt, (tokens, width)
-        self.ids: dict[str, list[int]] = {}
+        self.kept: dict[str, Any] = {}  # what the frozen layers make of a prompt
 
-    def to_upper_layers(self) -> None:
-        self.body.layers, self.body.norm = self.upper, self.norm
+    def ids(self, prompt: str) -> list[int]:
+        return list(self.tokenizer.encode(prompt).ids)
 
-    def length(self, prompt: str) -> int:
-        if prompt not in self.ids:
-            self.ids[prompt] = self.tokenizer.encode(prompt)
-        return len(self.ids[prompt])
-
-    def batches(self, prompts: Sequence[str], n_tokens: int) -> list[list[str]]:
-        """Of about one length each, at most `n_tokens` with the padding."""
-        return _packed(sorted(prompts, key=self.length), self.length, n_tokens)
-
-    def remember(self, prompts: Sequence[str]) -> None:
-        torch = self.torch
-        longest = max(map(self.length, prompts))
-        ids = torch.zeros(len(prompts), longest, dtype=torch.long)
-        for k, prompt in enumerate(prompts):
-            ids[k, : self.length(prompt)] = torch.tensor(self.ids[prompt])
-        with torch.no_grad():
-            hidden = self.body(input_ids=ids, attention_mask=self._mask(prompts), use_cache=False).last_hidden_state
-        for k, prompt in enumerate(prompts):
-            self.kept[prompt] = hidden[k, : self.length(prompt)].clone()
-
-    def _mask(self, prompts: Sequence[str]) -> Any:
-        lengths = self.torch.tensor([self.length(prompt) for prompt in prompts])
-        return (self.torch.arange(int(lengths.max()))[None, :] < lengths[:, None]).long()
-
-    def logits(self, prompts: Sequence[str]) -> Any:
-        """(prompts, vocabulary) of the next token."""
-        torch = self.torch
-        hidden = torch.nn.utils.rnn.pad_sequence([self.kept[prompt] for prompt in prompts], batch_first=True)
-        out = self.body(inputs_embeds=hidden, attention_mask=self._mask(prompts), use_cache=False).last_hidden_state
-        ends = torch.tensor([self.length(prompt) - 1 for prompt in prompts])
-        return (out[torch.arange(len(prompts)), ends] @ self.head.T).float()
-
-    def shuffled(
-        self, chosen: Sequence[tuple[str, int]], n_tokens: int, drawn: random.Random
-    ) -> list[list[tuple[str, int]]]:
-        """Batches of about one length, mixed anew: lengths count with a little noise."""
-        noisy = sorted(chosen, key=lambda one: self.length(one[0]) + drawn.uniform(0, 25))
-        found = _packed(noisy, lambda one: self.length(one[0]), n_tokens)
+    def batches(self, shown: Sequence[Shown], drawn: random.Random) -> list[list[Shown]]:
+        """Of about one length each and in a random order; lengths count with a little noise, to mix them anew."""
+        length = {prompt: len(self.ids(prompt)) for prompt, _, _ in shown}
+        noisy = sorted(shown, key=lambda one: length[one[0]] + drawn.uniform(0, 25))
+        found = _packed(noisy, [length[one[0]] for one in noisy], self.recipe.batch_tokens)
         drawn.shuffle(found)
         return found
 
-    def step(self, batch: Sequence[tuple[str, int]], rate: float) -> float:
+    def remember(self, prompts: set[str]) -> Iterator[tuple[int, int]]:
+        """Works out what the frozen layers make of them; yields how many are done and how many there are."""
+        ordered = sorted(prompts)
+        ids = [self.ids(prompt) for prompt in ordered]
+        for batch in _packed(list(zip(ordered, ids, strict=True)), list(map(len, ids)), CHUNK_TOKENS):
+            lengths = [len(one) for _, one in batch]
+            with self.torch.inference_mode():
+                x = self.embedding[self.torch.tensor(list(chain.from_iterable(one for _, one in batch)))]
+                parts = self._through(x, lengths, 0, self.recipe.frozen).split(lengths)
+            self.kept |= {prompt: part.clone() for (prompt, _), part in zip(batch, parts, strict=True)}
+            yield len(self.kept), len(ordered)
+
+    def logits(self, prompts: Sequence[str]) -> Any:
+        """(prompts, 3) of the three digits as the next token."""
+        hidden = [self.kept[prompt] for prompt in prompts]
+        out = self._through(
+            self.torch.cat(hidden), [len(one) for one in hidden], self.recipe.frozen, self.recipe.layers
+        )
+        return self._normed(out, self.last_norm).float() @ self.digits.T
+
+    def _through(self, x: Any, lengths: list[int], first: int, end: int) -> Any:
+        """Through layers first..end; the judge's last layer gives the prompts' last tokens only, (prompts, width)."""
+        torch, shape = self.torch, self.shape
+        functional = torch.nn.functional
+        at = torch.cat([torch.arange(n) for n in lengths])
+        angles = torch.outer(at.float(), self.turn).repeat(1, 2)[:, None]
+        cos, sin = angles.cos().bfloat16(), angles.sin().bfloat16()
+        grouped = shape.n_heads // shape.n_kv_heads
+        for n in range(first, end):
+            layer = self.layers[n]
+            sides = self._linear(self._normed(x, layer["attention_norm"]), n, "qkv") + layer["qkv_bias"]
+            q, k, v = (side.view(-1, side.shape[-1] // shape.head, shape.head) for side in sides.split(shape.heads, -1))
+            q = _turned(torch, q, cos, sin).transpose(0, 1)
+            k = _turned(torch, k, cos, sin).transpose(0, 1).repeat_interleave(grouped, 0)
+            v = v.transpose(0, 1).repeat_interleave(grouped, 0)
+            seen = [
+                functional.scaled_dot_product_attention(*(side[None] for side in prompt), is_causal=True)[0]
+                for prompt in zip(q.split(lengths, 1), k.split(lengths, 1), v.split(lengths, 1), strict=True)
+            ]
+            o = torch.cat(seen, 1).transpose(0, 1).reshape(-1, shape.width)
+            if n == self.recipe.layers - 1:
+                ends = torch.tensor(lengths).cumsum(0) - 1
+                o, x = o[ends], x[ends]
+            x = x + self._linear(o, n, "output")
+            gate, up = self._linear(self._normed(x, layer["inner_norm"]), n, "gate_up").chunk(2, -1)
+            x = x + self._linear(functional.silu(gate) * up, n, "down")
+        return x
+
+    def _linear(self, x: Any, n: int, matrix: str) -> Any:
+        y = x @ self.layers[n][matrix].T
+        if n < self.recipe.frozen:
+            return y
+        a, b = (self.named[name_of(n, matrix, side)].bfloat16() for side in "ab")
+        return y + (x @ a.T * SCALE) @ b.T
+
+    def _normed(self, x: Any, weights: Any) -> Any:
+        return self.torch.nn.functional.rms_norm(x, (x.shape[-1],), weights, self.shape.epsilon)
+
+    def step(self, batch: Sequence[Shown], rate: float) -> float:
+        """The loss of the batch, from before the step."""
         torch = self.torch
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        logits = self.logits([prompt for prompt, _ in batch])
-        scores = torch.tensor([score for _, score in batch])
-        loss = torch.nn.functional.cross_entropy(logits[:, self.digits], scores)
-        # a little over the whole vocabulary, so that the digits are what it says next
-        whole = loss + 0.1 * torch.nn.functional.cross_entropy(logits, torch.tensor(self.digits)[scores])
-        whole.backward()
+        prompts, scores, counts = zip(*batch, strict=True)
+        losses = torch.nn.functional.cross_entropy(self.logits(prompts), torch.tensor(scores), reduction="none")
+        weights = torch.tensor(counts)
+        loss = (losses * weights).sum() / weights.sum()
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.named.values(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return float(loss)
+        return float(loss.detach())
 
-    def save(self, path: Path, epoch: int) -> None:
+    def adapter(self) -> dict[str, np.ndarray[Any, np.dtype[np.float32]]]:
+        return {name: p.detach().numpy() for name, p in self.named.items()}
+
+    def save(self, path: Path, epoch: int, made_of: str) -> None:
         from safetensors.torch import save_file
 
         state = self.optimizer.state
@@ -236,18 +268,18 @@ class _Learner:
         }
         weights = {name: p.detach().contiguous() for name, p in self.named.items()}
         fresh = path.with_suffix(".part")
-        save_file({**weights, **moments}, fresh, {"epoch": str(epoch), "recipe": repr(self.recipe)})
+        save_file({**weights, **moments}, fresh, {"epoch": str(epoch), "made_of": made_of})
         fresh.replace(path)
 
-    def load(self, path: Path) -> int:
-        """How many epochs are done; 0 where there is no checkpoint of this recipe."""
+    def load(self, path: Path, made_of: str) -> int:
+        """How many epochs are done; 0 where there is no checkpoint of this recipe and these labels."""
         from safetensors import safe_open
 
         if not path.is_file():
             return 0
         with safe_open(path, framework="pt") as file:
             about = file.metadata()
-            if about.get("recipe") != repr(self.recipe):
+            if about.get("made_of") != made_of:
                 return 0
             with self.torch.no_grad():
                 for name, p in self.named.items():
@@ -257,22 +289,20 @@ class _Learner:
                     }
         return int(about["epoch"])
 
-    def export(self, path: Path) -> None:
-        """The adapter as llama.cpp loads it, weights in float16."""
-        from gguf import GGUFWriter
 
-        fresh = path.with_suffix(".part")
-        writer = GGUFWriter(fresh, "qwen2")
-        writer.add_string("general.type", "adapter")
-        writer.add_string("adapter.type", "lora")
-        writer.add_float32("adapter.lora.alpha", 2 * self.recipe.rank)
-        for name, p in self.named.items():
-            parts = name.split(".")
-            layer, module, side = parts[parts.index("layers") + 1], parts[-4], parts[-3]
-            tensor = f"blk.{layer}.{LAYER_OF[module]}.weight.{side.lower()}"
-            writer.add_tensor(tensor, p.detach().float().numpy().astype(np.float16))
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-        writer.close()
-        fresh.replace(path)
+def _packed(these: Sequence[T], lengths: Sequence[int], n_tokens: int) -> list[list[T]]:
+    """In their order, as many to a batch as fit into `n_tokens`; at least one."""
+    found: list[list[T]] = []
+    room = 0
+    for one, length in zip(these, lengths, strict=True):
+        if not found or length > room:
+            found.append([])
+            room = n_tokens
+        room -= length
+        found[-1].append(one)
+    return found
+
+
+def _turned(torch: Any, x: Any, cos: Any, sin: Any) -> Any:
+    first, second = x.chunk(2, -1)
+    return x * cos + torch.cat([-second, first], -1) * sin

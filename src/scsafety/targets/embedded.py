@@ -71,7 +71,6 @@ class _Order(msgspec.Struct, frozen=True):
     n_ctx: int  # of all slots together
     threads: int | None
     parent: int
-    adapter: str | None = None  # a LoRA adapter in a GGUF file
 
 
 class _Report(msgspec.Struct, frozen=True):
@@ -102,19 +101,18 @@ async def open_embedded(
     threads: int | None = None,
     start_s: float = START_S,
     log_dir: Path | None = None,
-    adapter: Path | None = None,
 ) -> AsyncIterator[EmbeddedServer]:
     """Serves the GGUF file on a free port of loopback for as long as the block lasts.
 
     slots: requests worked on at once; only with one do answers repeat to the letter. n_ctx: tokens a slot, question and
-    answer together. threads: None leaves it to llama.cpp. start_s: seconds until the server must be up. adapter: a LoRA
-    adapter in a GGUF file, laid over the model. MachineError where the file cannot be served.
+    answer together. threads: None leaves it to llama.cpp. start_s: seconds until the server must be up.
+
+    MachineError where the file cannot be served.
     """
     real = _check_file(path)
     if importlib.util.find_spec("xllamacpp") is None:
         raise MachineError("llama.cpp is missing: `pip install xllamacpp`, or use a model behind an endpoint")
-    laid_over = None if adapter is None else _check_file(adapter)
-    order = _Order(real, slots, n_ctx * slots, threads, os.getpid(), laid_over)
+    order = _Order(real, slots, n_ctx * slots, threads, os.getpid())
     log, log_file = _open_log(log_dir or cache_dir(os.environ).parent / "logs")
     with log_file:
         process = await _start_child(order, log_file)
@@ -268,10 +266,6 @@ def serve() -> None:
     params.ui, params.endpoint_slots = False, False
     params.cors_origins = "http://127.0.0.1"  # no page in the user's browser may ask it
     params.verbosity = 2  # warnings and errors: the log stays small over thousands of answers
-    if order.adapter is not None:
-        lora = xllamacpp.CommonAdapterLoraInfo()
-        lora.path, lora.scale = order.adapter, 1.0
-        params.lora_adapters = [lora]
     if order.threads is not None:
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = order.threads
     try:
