@@ -6,6 +6,7 @@ import asyncio
 import math
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from scsafety.records import Case, Verdict
 
 AS_IT_IS = [[*(float(row == column) for column in range(3)), 0.0] for row in range(3)]
-TRAINED = Trained(base="m", layers=4, weights=AS_IT_IS, cascade_threshold=0.8, gold_hash="0")
+TRAINED = Trained(base="m", layers=4, weights=AS_IT_IS, sure=AS_IT_IS, cascade_threshold=0.8, gold_hash="0")
 
 
 class Scripted:
@@ -78,6 +79,18 @@ def test_the_verdict_is_the_likeliest_score_with_its_confidence() -> None:
 
     assert (found.score, found.confidence) == (2, 0.9)
     assert "90%" in found.reason
+
+
+def test_the_confidence_is_how_often_people_gave_that_score_and_does_not_move_it() -> None:
+    """Digits that lean to 2; where nine in ten answers are 1, a 2 is not to be sure of."""
+    to_one = [[*row[:3], math.log(10) * (k == 1)] for k, row in enumerate(AS_IT_IS)]
+    trained = msgspec.structs.replace(TRAINED, sure=to_one)
+    judge = OfflineJudge(Scripted(), Artefacts(trained, "hash"))
+
+    found = asyncio.run(judge.judge(case("好的建议"), on_call=lambda _: None))
+
+    assert found.score == 2
+    assert found.confidence == pytest.approx(0.9 / (0.9 + 0.5 + 0.05), abs=1e-3)
 
 
 def test_what_speaks_to_the_judge_is_left_out_and_the_lower_score_counts() -> None:

@@ -91,6 +91,7 @@ def make_judge(
         base=BASE,
         layers=recipe.layers,
         weights=both.weights(),
+        sure=both.sure_weights(),
         cascade_threshold=best.threshold,
         gold_hash=gold_hash([*train, *dev]),
     )
@@ -114,15 +115,24 @@ class Calibration:
     def __init__(self, digits: NDArray[np.float64], records: Sequence[GoldRecord]) -> None:
         self.digits = digits
         self._x, self._y = features(digits), np.array([record.score for record in records])
-        self._counts = _counts(records)
-        p = held_out(self._x, self._y, self._counts, [record.cluster for record in records])
-        self.right: NDArray[np.bool_] = p.argmax(axis=1) == self._y
-        self.kappa = float(figures(count(self._y.tolist(), p.argmax(axis=1).tolist()))["qwk_even"])
-        self.sure: NDArray[np.float64] = p.max(axis=1)
+        self._even, self._as_they_are = _counts(records), np.ones(len(records))
+        clusters = [record.cluster for record in records]
+        given = held_out(self._x, self._y, self._even, clusters).argmax(axis=1)
+        self.right: NDArray[np.bool_] = given == self._y
+        self.kappa = float(figures(count(self._y.tolist(), given.tolist()))["qwk_even"])
+        agrees = held_out(self._x, self._y, self._as_they_are, clusters)
+        self.sure: NDArray[np.float64] = agrees[np.arange(len(given)), given]
         self.threshold = cascade_threshold(self.sure, self.right)
 
     def weights(self) -> list[list[float]]:
-        return cast("list[list[float]]", np.round(fit_weights(self._x, self._y, self._counts), 5).tolist())
+        return _rounded(fit_weights(self._x, self._y, self._even))
+
+    def sure_weights(self) -> list[list[float]]:
+        return _rounded(fit_weights(self._x, self._y, self._as_they_are))
+
+
+def _rounded(weights: NDArray[np.float64]) -> list[list[float]]:
+    return cast("list[list[float]]", np.round(weights, 5).tolist())
 
 
 def _counts(records: Sequence[GoldRecord]) -> NDArray[np.float64]:

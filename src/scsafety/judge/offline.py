@@ -36,13 +36,18 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     base: str  # id of the embedded model
     layers: int  # of it that are used
-    weights: list[list[float]]  # (3, n features + 1): of the calibration, the last column is the constant
+    weights: list[list[float]]  # (3, n features + 1): for answers of which 0, 1, 2 are equally common; the last is the constant
+    sure: list[list[float]]  # the same for answers mixed as the gold labels' are: what the confidence comes from
     cascade_threshold: float  # confidence from which a cascade lets this judge decide
     gold_hash: str  # of the records that it was trained on
 
     def probabilities(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(3,) calibrated probabilities of 0, 1, 2 from `features`."""
+        """(3,) probabilities of 0, 1, 2 from `features`, were each as common as the others: these decide the score."""
         return softmax(np.asarray(self.weights) @ np.append(x, 1.0))
+
+    def agrees(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(3,) how often people gave each score to such an answer."""
+        return softmax(np.asarray(self.sure) @ np.append(x, 1.0))
 
 
 class Artefacts(msgspec.Struct, frozen=True):
@@ -90,10 +95,11 @@ class OfflineJudge:
 
     async def _score(self, case: Case) -> Verdict:
         digits = await self._reader.digits(write_prompt(case))
-        p = self._trained.probabilities(features(digits))
+        x = features(digits)
+        p = self._trained.probabilities(x)
         score = cast("Score", int(p.argmax()))
-        reason = f"{MEANINGS[score]}（0、1、2 分的把握：{'、'.join(f'{x:.0%}' for x in p)}）"
-        return Verdict(score=score, reason=reason, confidence=round(float(p[score]), 3))
+        reason = f"{MEANINGS[score]}（若三种分数一样常见，0、1、2 分的可能：{'、'.join(f'{share:.0%}' for share in p)}）"
+        return Verdict(score=score, reason=reason, confidence=round(float(self._trained.agrees(x)[score]), 3))
 
 
 def write_prompt(case: Case) -> str:
