@@ -36,7 +36,9 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     base: str  # id of the embedded model
     layers: int  # of it that are used
-    weights: list[list[float]]  # (3, n features + 1): for answers of which 0, 1, 2 are equally common; the last is the constant
+    weights: list[
+        list[float]
+    ]  # (3, n features + 1): for answers of which 0, 1, 2 are equally common; the last is the constant
     sure: list[list[float]]  # the same for answers mixed as the gold labels' are: what the confidence comes from
     cascade_threshold: float  # confidence from which a cascade lets this judge decide
     gold_hash: str  # of the records that it was trained on
@@ -98,7 +100,9 @@ class OfflineJudge:
         x = features(digits)
         p = self._trained.probabilities(x)
         score = cast("Score", int(p.argmax()))
-        reason = f"{MEANINGS[score]}（若三种分数一样常见，0、1、2 分的可能：{'、'.join(f'{share:.0%}' for share in p)}）"
+        reason = (
+            f"{MEANINGS[score]}（若三种分数一样常见，0、1、2 分的可能：{'、'.join(f'{share:.0%}' for share in p)}）"
+        )
         return Verdict(score=score, reason=reason, confidence=round(float(self._trained.agrees(x)[score]), 3))
 
 
