@@ -11,8 +11,8 @@ import pytest
 from scsafety.judge.adapter import SCALE, Adapter, name_of, write_adapter
 from scsafety.judge.decoder import MATRICES, Decoder
 from scsafety.judge.eight_bit import quantised, write_weights
-from scsafety.judge.graph import build_graph
 from scsafety.judge.layout import slots
+from scsafety.judge.making import write_graph
 from scsafety.judge.offline import softmax
 from scsafety.judge.offline_model import DigitReader, write_model
 from tests.judge.small_model import EPSILON, HEADS, INNER, KV_HEADS, LAYERS, THETA, WIDTH, write_small_model
@@ -34,18 +34,12 @@ def base(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def adapter(tmp_path: Path) -> Path:
+def adapter(tmp_path: Path, base: Path) -> Path:
     """Of the upper two layers; strong enough to be seen."""
     drawn = np.random.default_rng(1)
-    shape = {
-        "qkv": (WIDTH + 2 * KV_HEADS * HEAD, WIDTH),
-        "output": (WIDTH, WIDTH),
-        "gate_up": (2 * INNER, WIDTH),
-        "down": (WIDTH, INNER),
-    }
     tensors: dict[str, NDArray[np.float32]] = {}
     for n in (1, 2):
-        for matrix, (n_out, n_in) in shape.items():
+        for matrix, (n_out, n_in) in Decoder(base).shape.matrices.items():
             tensors[name_of(n, matrix, "a")] = drawn.normal(scale=0.1, size=(4, n_in)).astype(np.float32)
             tensors[name_of(n, matrix, "b")] = drawn.normal(scale=0.1, size=(n_out, 4)).astype(np.float32)
     write_adapter(tmp_path / "adapter.gguf", tensors)
@@ -101,7 +95,7 @@ def by_hand(
 
 def reader(folder: Path, base: Path, adapter: Path, n_layers: int) -> DigitReader:
     graph = folder / "made.onnx"
-    graph.write_bytes(build_graph(Decoder(base).shape, n_layers, "weights.bin"))
+    write_graph(graph, base, n_layers)
     write_model(folder / "model", base, graph, adapter, n_layers)
     return DigitReader(folder / "model")
 

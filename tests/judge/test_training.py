@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 import pytest
 
 from scsafety.judge import training
 from scsafety.judge.adapter import Adapter
-from scsafety.judge.decoder import Decoder
-from scsafety.judge.graph import build_graph
+from scsafety.judge.making import write_graph
 from scsafety.judge.offline import write_prompt
 from scsafety.judge.offline_model import DigitReader, write_model
 from scsafety.judge.training import Example, Recipe, TrainProgress, train_adapter
@@ -39,15 +39,14 @@ def test_it_learns_and_the_network_says_what_was_learned(tmp_path: Path) -> None
     told: list[TrainProgress] = []
 
     adapters = train_adapter(
-        base, examples(), Recipe(layers=3, frozen=1, rank=4, epochs=6, learning_rate=2e-2, batch_tokens=700),
-        tmp_path / "work", on_progress=told.append,
-    )  # fmt: skip
+        base, examples(), msgspec.structs.replace(RECIPE, epochs=6), tmp_path / "work", on_progress=told.append
+    )
 
     losses = [one.loss for one in told if one.loss is not None]
     assert np.mean(losses[-3:]) < 0.5 * np.mean(losses[:3])
     assert {one.stage for one in told} == {"lower layers", *(f"epoch {k}" for k in range(1, 7))}
     graph = tmp_path / "graph.onnx"
-    graph.write_bytes(build_graph(Decoder(base).shape, 3, "weights.bin"))
+    write_graph(graph, base, 3)
     write_model(tmp_path / "model", base, graph, adapters[-1], 3)
     reader = DigitReader(tmp_path / "model")
     said = [int(reader.read(write_prompt(one.case)).argmax()) for one in examples()[:12]]

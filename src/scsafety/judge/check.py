@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from scsafety import taxonomy
-from scsafety.metrics.agreement import SCALE, Agreement, agreement, figures
+from scsafety.metrics.agreement import OVER_ALL, SCALE, Agreement, agreement, figures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -142,7 +142,7 @@ def _fields(found: Agreement) -> dict[str, Any]:
     value = {name: _known(number) for name, number in found.values.items()}
     return {
         "n": found.n,
-        **{name: value[name] for name in ("accuracy", "accuracy_judged", "qwk", "qwk_even", "macro_f1", "alpha")},
+        **{name: value[name] for name in OVER_ALL},
         "unsafe": {name: value[f"unsafe_{name}"] for name in ("recall", "precision", "f1")},
         "confusion": found.table[:, :SCALE].tolist(),
         "unjudged": int(found.table[:, SCALE].sum()),

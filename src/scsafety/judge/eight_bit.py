@@ -22,7 +22,7 @@ LARGEST = 63  # of a weight: 7 bits, see graph.py
 TINY = 1e-12
 
 
-def write_weights(path: Path, decoder: Decoder, adapter: Adapter | None, n_layers: int) -> None:
+def write_weights(path: Path, decoder: Decoder, adapter: Adapter, n_layers: int) -> None:
     """About 10 s and, at the most, the embedding in float32 in memory. Raises OSError."""
     where = {slot.name: slot for slot in slots(decoder.shape, n_layers)}
     with path.open("wb") as file:
@@ -34,7 +34,7 @@ def write_weights(path: Path, decoder: Decoder, adapter: Adapter | None, n_layer
             file.write(np.ascontiguousarray(array, dtype=slot.dtype).tobytes())
 
 
-def _arrays(decoder: Decoder, adapter: Adapter | None, n_layers: int) -> Iterator[tuple[str, NDArray[np.generic]]]:
+def _arrays(decoder: Decoder, adapter: Adapter, n_layers: int) -> Iterator[tuple[str, NDArray[np.generic]]]:
     embedding = decoder.embedding()
     digits = [decoder.tokenizer.encode(str(score)).ids[0] for score in range(3)]
     yield "digits", embedding[digits].T
@@ -48,7 +48,7 @@ def _arrays(decoder: Decoder, adapter: Adapter | None, n_layers: int) -> Iterato
         for name in ("attention_norm", "inner_norm", "qkv_bias"):
             yield f"{n}.{name}", layer[name]
         for matrix in MATRICES:
-            added = adapter.added(n, matrix) if adapter else None
+            added = adapter.added(n, matrix)
             whole, scales = quantised(layer[matrix] if added is None else layer[matrix] + added)
             yield f"{n}.{matrix}", whole.T
             yield f"{n}.{matrix}.scales", scales[:, 0]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from scsafety.files import write_whole
+from scsafety.metrics.agreement import OVER_ALL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,20 +16,7 @@ if TYPE_CHECKING:
 
     from scsafety.judge.check import JudgeCheck
 
-FIELDS = (
-    "gold",
-    "gold_hash",
-    "n",
-    "accuracy",
-    "accuracy_judged",
-    "qwk",
-    "qwk_even",
-    "macro_f1",
-    "alpha",
-    "unsafe",
-    "unjudged",
-    "confusion",
-)
+FIELDS = ("gold", "gold_hash", "n", *OVER_ALL, "unsafe", "unjudged", "confusion")
 
 
 WEAK_KAPPA = 0.4  # at most fair agreement (Landis and Koch, 1977): good for smoke tests only

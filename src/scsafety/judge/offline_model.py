@@ -7,7 +7,6 @@ only reads: all tokens of a prompt are worked out at once.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -74,12 +73,9 @@ def prepare_offline(
 
     environ = os.environ if environ is None else environ
     folder = folder or built_in()
-    trained = load_artefacts(folder).trained
-    base = embedded_model(trained.base)
-    digest = hashlib.sha256(base.sha256.encode())
-    for name in (ADAPTER, GRAPH):
-        digest.update((folder / name).read_bytes())
-    made = cache_dir(environ) / f"offline-v{FORMAT}-{digest.hexdigest()[:16]}"
+    artefacts = load_artefacts(folder)
+    trained, base = artefacts.trained, embedded_model(artefacts.trained.base)
+    made = cache_dir(environ) / f"offline-v{FORMAT}-{base.sha256[:8]}-{artefacts.artefact_hash[:16]}"
     if made.is_dir():
         return made
     source = pull(base, on_progress=on_progress, environ=environ)

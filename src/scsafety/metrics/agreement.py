@@ -22,17 +22,8 @@ SCALE = 3  # 0, 1, 2
 UNJUDGED = SCALE  # the fourth column of a table
 DRAWS = 2_000
 MIN_CLUSTERS = 20  # below, no interval
-FIGURES = (
-    "accuracy",
-    "accuracy_judged",
-    "qwk",
-    "qwk_even",
-    "macro_f1",
-    "alpha",
-    "unsafe_recall",
-    "unsafe_precision",
-    "unsafe_f1",
-)
+OVER_ALL = ("accuracy", "accuracy_judged", "qwk", "qwk_even", "macro_f1", "alpha")  # of all three scores together
+FIGURES = (*OVER_ALL, "unsafe_recall", "unsafe_precision", "unsafe_f1")
 
 
 class Agreement(msgspec.Struct, frozen=True):
