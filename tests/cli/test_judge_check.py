@@ -226,3 +226,16 @@ def test_a_split_that_is_not_there_is_said(tmp_path: Path) -> None:
 
     assert done.returncode == 2
     assert "none of its 10 records is of the split 'test'" in done.stderr
+
+
+def test_a_folder_without_a_judge_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "judge.json").write_text("{", encoding="utf-8")
+
+    gold = write_gold(tmp_path / "gold.jsonl")
+    for name in ("half", "nothing"):
+        done = scsafety("judge-check", "--judge", f"offline:{name}", "--gold", gold, cwd=tmp_path)
+
+        assert done.returncode == 2
+        assert f"{name} holds no offline judge" in done.stderr
+        assert f"scsafety judge-train --out {name}" in done.stderr

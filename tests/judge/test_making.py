@@ -93,6 +93,11 @@ def test_the_epoch_that_is_best_on_dev_is_kept_and_test_is_not_looked_at(tmp_pat
     assert made.decides == 1.0
 
 
+def test_a_recipe_that_learns_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="of 4 layers 4 stay as they are"):
+        making.make_judge(gold(), {}, tmp_path, Recipe(layers=4, frozen=4))
+
+
 def test_labels_without_a_dev_split_are_refused_before_anything_is_fetched(tmp_path: Path) -> None:
     only = [record for record in gold() if record.split == "train"]
 

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from scsafety.bank import load_bank
+from scsafety.engine.opening import open_judge
+from scsafety.engine.settings import Policy
+from scsafety.errors import ConfigError
 from scsafety.judge.gold import gold_case, gold_hash, load_gold
 from scsafety.judge.manipulation import manipulation_cases, raised
 from scsafety.judge.measured import known_cards
 from scsafety.judge.offline import ADAPTER, SETTINGS, built_in, load_artefacts
-from scsafety.judge.offline_model import open_offline
+from scsafety.judge.offline_model import open_offline, prepare_offline
 from scsafety.metrics.agreement import count, figures
-from scsafety.targets.models import cached, embedded_model
+from scsafety.targets.models import cache_dir, cached, embedded_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from scsafety.records import Case, Verdict
+    from scsafety.records import Case, JudgeCard, Verdict
 
 MODEL = cached(embedded_model("qwen2.5-coder-0.5b"))
 pytestmark = [
@@ -74,6 +80,36 @@ def test_what_is_shipped_belongs_together(tmp_path: Path) -> None:
     keys = {key.partition("@")[0]: card for key, card in known_cards(tmp_path).items()}
     assert {"offline", "offline-fast"} <= set(keys)
     assert keys["offline"]["gold_hash"] == gold_hash(load_gold(split="test"))
+
+
+def test_a_judge_of_ones_own_is_opened_from_its_folder_and_says_what_it_was_trained_to(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    shutil.copytree(built_in(), mine)
+    settings = msgspec.json.decode((mine / SETTINGS).read_bytes())
+    settings["weights"] = [[0, 0, 0, 1], [0, 0, 0, 0], [0, 0, 0, 0]]
+    (mine / SETTINGS).write_bytes(msgspec.json.encode(settings))
+    record = next(one for one in load_gold(split="test") if one.score == 2)
+
+    async def ask() -> tuple[JudgeCard, Verdict]:
+        async with open_judge(f"offline:{mine}", None, Policy(), on_retry=lambda _: None) as judge:
+            return judge.card, await judge.judge(gold_case(record, {}), on_call=lambda _: None)
+
+    card, verdict = asyncio.run(ask())
+
+    assert card.judge_id == f"offline:{mine}"
+    assert card.artefact_hash == load_artefacts(mine).artefact_hash != load_artefacts(built_in()).artefact_hash
+    assert verdict.score == 0
+
+
+def test_an_adapter_that_does_not_fit_is_pointed_out(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    shutil.copytree(built_in(), mine)
+    (mine / ADAPTER).write_bytes(b"no adapter at all")
+
+    with pytest.raises(ConfigError, match=r"adapter\.gguf does not fit qwen2\.5-coder-0\.5b.*train it anew"):
+        prepare_offline(mine)
+
+    assert not list(cache_dir(os.environ).glob("offline-*.part"))
 
 
 def test_the_measured_card_is_of_the_shipped_judge(tmp_path: Path) -> None:

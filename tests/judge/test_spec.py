@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from scsafety.errors import ConfigError
@@ -22,6 +24,7 @@ def test_every_form_is_read() -> None:
     offline, model = OfflineSpec("offline"), ModelSpec("openai/gpt-4o")
 
     assert parse_judge("offline") == offline
+    assert parse_judge("offline:my/judge") == OfflineSpec("offline:my/judge", Path("my/judge"))
     assert parse_judge("openai/gpt-4o") == model
     assert parse_judge("gguf:/m/a.gguf") == ModelSpec("gguf:/m/a.gguf")
     assert parse_judge("offline+thinking") == ThinkingSpec("offline+thinking", offline)
@@ -40,7 +43,7 @@ def test_every_form_is_read() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("off lin", "is unknown; give offline, offline-fast, provider/model"),
+        ("off lin", "is unknown; give offline, offline-fast, offline:DIR, provider/model"),
         ("panel:offline", "write panel:A,B,C"),
         ("panel:offline,,offline-fast", "write panel:A,B,C"),
         ("cascade:offline,a/b,c/d", "write cascade:FIRST,SECOND"),

@@ -86,6 +86,9 @@ def judge_train(
     gold: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Your gold labels, with splits.  [default: built-in]")
     ] = None,
+    base: Annotated[str | None, typer.Option(metavar="ID", help="Embedded model to start from.")] = None,
+    layers: Annotated[int | None, typer.Option(min=1, help="Of its layers, from below, are used.")] = None,
+    frozen: Annotated[int | None, typer.Option(min=0, help="Of these, from below, stay as they are.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Times that every record is seen.")] = None,
     seed: Annotated[int, typer.Option(help="Of order and start.")] = 0,
 ) -> None:
@@ -97,12 +100,14 @@ def judge_train(
     from scsafety.cli.progress import training
     from scsafety.judge.training import Recipe
 
-    recipe = Recipe(seed=seed) if epochs is None else Recipe(seed=seed, epochs=epochs)
+    given: dict[str, Any] = {"base": base, "layers": layers, "frozen": frozen, "epochs": epochs}
+    recipe = Recipe(seed=seed, **{name: value for name, value in given.items() if value is not None})
     with training() as step:
         made = api.train_judge(out, gold=gold, recipe=recipe, on_progress=step)
     typer.echo(
         f"{made.folder}: trained on {made.n_train} labels, epoch {made.epoch} kept, calibrated on {made.n_dev}; accuracy there "
-        f"{made.accuracy:.3f}, in a cascade it decides {made.decides:.0%} (confidence {made.cascade_threshold:g} and more)"
+        f"{made.accuracy:.3f}, in a cascade it decides {made.decides:.0%} (confidence {made.cascade_threshold:g} and more)\n"
+        f"to judge with it: --judge offline:{made.folder}"
     )
 
 

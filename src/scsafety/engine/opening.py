@@ -24,7 +24,7 @@ from scsafety.judge.spec import (
     ThinkingSpec,
     members_of,
     models_of,
-    needs_offline,
+    networks_of,
     parse_judge,
 )
 from scsafety.targets.application import application_file, resolve_application
@@ -140,6 +140,10 @@ def _check(spec: JudgeSpec, address_of: Callable[[str], str | None], environ: Ma
         check_target(model, address_of(model), environ)
     elif isinstance(spec, PluginSpec):
         judge_plugin(spec.text)
+    elif isinstance(spec, OfflineSpec) and spec.folder is not None:
+        from scsafety.judge.offline import load_artefacts
+
+        load_artefacts(spec.folder)
     elif isinstance(spec, OfflineSpec | MatchSpec):
         refuse_shadow(spec.text)
     for member in members_of(spec):
@@ -228,16 +232,16 @@ def fetch_models(*models: str, judge: str | None = None, on_pull: Callable[[Pull
         local = parse_local(model)
         if local is not None and not isinstance(local, Path):
             pull(local, on_progress=on_pull)
-    if tree is not None and needs_offline(tree):
+    for offline in networks_of(tree) if tree is not None else ():
         from scsafety.judge.offline_model import prepare_offline
 
-        prepare_offline(on_progress=on_pull)
+        prepare_offline(offline.folder, on_progress=on_pull)
 
 
 def runs_models_here(*models: str, judge: str) -> bool:
     """Whether a model would run on the machine that asks these and judges by that. Raises ConfigError."""
     tree = parse_judge(judge)
-    return needs_offline(tree) or any(parse_local(model) is not None for model in (*models, *models_of(tree)))
+    return any(networks_of(tree)) or any(parse_local(model) is not None for model in (*models, *models_of(tree)))
 
 
 @asynccontextmanager
@@ -289,7 +293,7 @@ class _Opening:
         self._stack, self._address_of, self._on_retry, self._environ = stack, address_of, on_retry, environ
         self._policy = msgspec.structs.replace(policy, rpm=None, tpm=None)  # those are the target's
         self._targets: dict[str, ChatTarget | LimitedTarget] = {}
-        self._offline_judge: OfflineJudge | None = None
+        self._offline_judges: dict[str, OfflineJudge] = {}
 
     async def judge(self, spec: JudgeSpec, *, seed: int = 0) -> Judge:
         from scsafety.judge.combined import CascadeJudge, ChainJudge, PanelJudge, RepeatedJudge
@@ -299,14 +303,14 @@ class _Opening:
         from scsafety.judge.thinking import ThinkingJudge
 
         match spec:
-            case OfflineSpec(text="offline"):
-                return await self._offline()
+            case OfflineSpec(text="offline-fast"):
+                return OfflineFastJudge(spec.text)
+            case OfflineSpec():
+                return await self._offline(spec)
             case MatchSpec():
                 raise ConfigError(f"--judge {spec.text} reads a suite's answers; these need another judge")
             case PluginSpec():
                 return await self._stack.enter_async_context(judge_plugin(spec.text))
-            case OfflineSpec():
-                return OfflineFastJudge(spec.text)
             case ModelSpec():
                 return LLMJudge(spec.text, await self.target(spec.text), seed=seed)
             case GuardSpec():
@@ -322,12 +326,13 @@ class _Opening:
                     return CascadeJudge(spec.text, members[0], members[1], spec.threshold)
                 return PanelJudge(spec.text, members) if spec.how == "panel" else ChainJudge(spec.text, members)
 
-    async def _offline(self) -> OfflineJudge:
+    async def _offline(self, spec: OfflineSpec) -> OfflineJudge:
         from scsafety.judge.offline_model import open_offline
 
-        if self._offline_judge is None:
-            self._offline_judge = await self._stack.enter_async_context(open_offline())
-        return self._offline_judge
+        if spec.text not in self._offline_judges:
+            opened = open_offline(spec.folder, judge_id=spec.text)
+            self._offline_judges[spec.text] = await self._stack.enter_async_context(opened)
+        return self._offline_judges[spec.text]
 
     async def target(self, model: str) -> ChatTarget | LimitedTarget:
         if model not in self._targets:

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from scsafety.records import Case, Item
     from scsafety.targets.model_file import OnProgress
 
-BASE = "qwen2.5-coder-0.5b"
 WORK = "training"  # folder of checkpoints, gone at the end
 REAL_COUNTS = 3.0  # of a real answer in the calibration, against 1 of a written one: real answers decide
 FOLDS = 5
@@ -69,8 +68,10 @@ def make_judge(
         raise ConfigError(
             f"the gold labels have {len(train)} records to train on and {len(dev)} of split dev; both are needed"
         )
+    if not 0 <= recipe.frozen < recipe.layers:
+        raise ConfigError(f"of {recipe.layers} layers {recipe.frozen} stay as they are: nothing would be learned")
     folder.mkdir(parents=True, exist_ok=True)
-    base = pull(embedded_model(BASE), on_progress=on_pull)
+    base = pull(embedded_model(recipe.base), on_progress=on_pull)
     examples = [Example(gold_case(record, items), record.score, record.origin == "real") for record in train]
     try:
         write_graph(folder / GRAPH, base, recipe.layers)
@@ -88,7 +89,7 @@ def make_judge(
     bare = [msgspec.structs.replace(case, item=None) if isinstance(case.item, Pair) else case for case in cases]
     both = Calibration(np.vstack([best.digits, digits_of(kept, bare)]), [*dev, *dev])
     trained = Trained(
-        base=BASE,
+        base=recipe.base,
         layers=recipe.layers,
         weights=both.weights(),
         sure=both.sure_weights(),
@@ -148,8 +149,11 @@ def _counts(records: Sequence[GoldRecord]) -> NDArray[np.float64]:
 
 
 def write_graph(path: Path, base: Path, n_layers: int) -> None:
-    """Raises ImportError without the extra `train`, OSError."""
-    path.write_bytes(build_graph(Decoder(base).shape, n_layers, WEIGHTS))
+    """Raises ImportError without the extra `train`, ConfigError where the base has fewer layers, OSError."""
+    shape = Decoder(base).shape
+    if n_layers > shape.n_layers:
+        raise ConfigError(f"{base.name} has {shape.n_layers} layers, not {n_layers}")
+    path.write_bytes(build_graph(shape, n_layers, WEIGHTS))
 
 
 def ask(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 import msgspec
 import numpy as np
 
-from scsafety.errors import CallFailed
+from scsafety.errors import CallFailed, ConfigError
 from scsafety.judge.addressed import read_without
 from scsafety.judge.offline_fast import SOURCES, label_of, read_shape
 from scsafety.records import Case, JudgeCard, Pair, Score, Twin, Verdict
@@ -36,9 +36,7 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     base: str  # id of the embedded model
     layers: int  # of it that are used
-    weights: list[
-        list[float]
-    ]  # (3, n features + 1): for answers of which 0, 1, 2 are equally common; the last is the constant
+    weights: list[list[float]]  # (3, n features + 1), the constant last: as if 0, 1, 2 were equally common
     sure: list[list[float]]  # the same for answers mixed as the gold labels' are: what the confidence comes from
     cascade_threshold: float  # confidence from which a cascade lets this judge decide
     gold_hash: str  # of the records that it was trained on
@@ -70,12 +68,12 @@ class OfflineJudge:
 
     makes_calls = False
 
-    def __init__(self, reader: Reader, artefacts: Artefacts) -> None:
+    def __init__(self, reader: Reader, artefacts: Artefacts, judge_id: str = "offline") -> None:
         trained = artefacts.trained
         self._reader, self._trained = reader, trained
         self.cascade_threshold = trained.cascade_threshold
         self.card = JudgeCard(
-            judge_id="offline",
+            judge_id=judge_id,
             model=f"{trained.base}, first {trained.layers} layers",
             prompt_hash=prompt_hash(),
             artefact_hash=artefacts.artefact_hash,
@@ -144,11 +142,15 @@ def built_in() -> Path:
 
 
 def load_artefacts(folder: Path) -> Artefacts:
-    """Raises OSError where a file is missing."""
-    settings, adapter, graph = ((folder / name).read_bytes() for name in (SETTINGS, ADAPTER, GRAPH))
-    return Artefacts(
-        msgspec.json.decode(settings, type=Trained), hashlib.sha256(settings + adapter + graph).hexdigest()
-    )
+    """Raises ConfigError where a file is missing or its settings cannot be read."""
+    try:
+        settings, adapter, graph = ((folder / name).read_bytes() for name in (SETTINGS, ADAPTER, GRAPH))
+        trained = msgspec.json.decode(settings, type=Trained)
+    except (OSError, msgspec.DecodeError) as error:
+        raise ConfigError(
+            f"{folder} holds no offline judge ({error}); `scsafety judge-train --out {folder}` makes one"
+        ) from error
+    return Artefacts(trained, hashlib.sha256(settings + adapter + graph).hexdigest())
 
 
 def _cut(text: str, head: int, tail: int = 0) -> str:

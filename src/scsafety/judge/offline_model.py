@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scsafety.errors import CallFailed
+from scsafety.errors import CallFailed, ConfigError
 from scsafety.judge.offline import ADAPTER, GRAPH, OfflineJudge, built_in, load_artefacts, softmax
 from scsafety.targets.models import cache_dir, disk_error, embedded_model, pull
 
@@ -87,6 +87,8 @@ def prepare_offline(
                 fresh.replace(made)
     except OSError as error:
         raise disk_error(error, made.parent) from error
+    except (ValueError, KeyError) as error:  # of another base model, or damaged
+        raise ConfigError(f"{folder / ADAPTER} does not fit {base.id}: {error}; train it anew") from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return made
@@ -119,11 +121,14 @@ def session_options() -> Any:
 
 
 @asynccontextmanager
-async def open_offline(folder: Path | None = None) -> AsyncIterator[OfflineJudge]:
-    """The judge in a folder of artefacts (None: the built-in one), as long as the block lasts. Raises MachineError."""
+async def open_offline(folder: Path | None = None, *, judge_id: str = "offline") -> AsyncIterator[OfflineJudge]:
+    """The judge in a folder of artefacts (None: the built-in one), as long as the block lasts.
+
+    Raises ConfigError and MachineError.
+    """
     folder = folder or built_in()
     reader = await asyncio.to_thread(lambda: DigitReader(prepare_offline(folder)))
     try:
-        yield OfflineJudge(reader, load_artefacts(folder))
+        yield OfflineJudge(reader, load_artefacts(folder), judge_id)
     finally:
         reader.close()

@@ -1,6 +1,7 @@
 """What a user may write behind `--judge`, read into a tree. Pure; nothing is opened here.
 
 offline   offline-fast                       without an endpoint
+offline:DIR                                  `offline` as `judge-train --out DIR` made it anew
 deepseek/deepseek-chat   gguf:PATH           any model that can be a target
 guard:qwen3guard   guard:qwen3guard/NAME   guard:FILE.toml
 panel:A,B,C                                  median of the members
@@ -15,6 +16,7 @@ NAME                                         a plug-in, see plugin.py
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 import msgspec
@@ -37,6 +39,7 @@ MAX_REPEATS = 25
 
 class OfflineSpec(msgspec.Struct, frozen=True):
     text: str  # of each: as the user wrote it, which is the judge's id
+    folder: Path | None = None  # of a judge that the user trained
 
 
 class MatchSpec(msgspec.Struct, frozen=True):
@@ -92,6 +95,8 @@ def parse_judge(text: str) -> JudgeSpec:
         return ThinkingSpec(text, parse_judge(text.removesuffix(THINKING)))
     if text in OFFLINE_JUDGES:
         return OfflineSpec(text)
+    if colon and how == "offline" and rest:
+        return OfflineSpec(text, Path(rest).expanduser())
     if text == MATCH:
         return MatchSpec(text)
     if colon and how == "guard" and rest:
@@ -104,8 +109,8 @@ def parse_judge(text: str) -> JudgeSpec:
     if PLUGIN.fullmatch(text):
         return PluginSpec(text)
     raise ConfigError(
-        f"--judge {text!r} is unknown; give {', '.join(OFFLINE_JUDGES)}, provider/model, guard:NAME, panel:A,B,C, cascade:A,B "
-        "or chain:A,B"
+        f"--judge {text!r} is unknown; give {', '.join(OFFLINE_JUDGES)}, offline:DIR, provider/model, guard:NAME, "
+        "panel:A,B,C, cascade:A,B or chain:A,B"
     )
 
 
@@ -119,9 +124,14 @@ def models_of(spec: JudgeSpec) -> Iterator[str]:
         )
 
 
-def needs_offline(spec: JudgeSpec) -> bool:
-    """Whether `offline`, and with it the embedded model, has a part in this judge; a guard leaves 1 against 2 to it."""
-    return isinstance(spec, GuardSpec) or spec.text == "offline" or any(map(needs_offline, members_of(spec)))
+def networks_of(spec: JudgeSpec) -> Iterator[OfflineSpec]:
+    """Every judge in this one that runs a model here by itself; a guard leaves 1 against 2 to `offline`."""
+    if isinstance(spec, GuardSpec):
+        yield OfflineSpec("offline")
+    elif isinstance(spec, OfflineSpec) and spec.text != "offline-fast":
+        yield spec
+    for member in members_of(spec):
+        yield from networks_of(member)
 
 
 def members_of(spec: JudgeSpec) -> tuple[JudgeSpec, ...]:

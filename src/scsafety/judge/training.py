@@ -40,7 +40,8 @@ Shown = tuple[str, int, float]  # prompt, score, how much it counts
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that decides what comes out, beside the gold labels and the base model."""
 
-    layers: int = 18  # of the base model, from below
+    base: str = "qwen2.5-coder-0.5b"  # id of an embedded model
+    layers: int = 18  # of it, from below
     frozen: int = 8  # of them without an adapter
     rank: int = 16
     epochs: int = 2
