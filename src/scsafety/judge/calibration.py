@@ -54,9 +54,8 @@ def cascade_threshold(
     the threshold is chosen on few labels (Learn then Test: Angelopoulos et al., 2021).
     """
     order, n = np.argsort(-confidence, kind="stable"), len(confidence)
-    lost = behind - right[order].astype(
-        np.float64
-    )  # of each answer that the first judge decides; the others lose nothing
+    # of each answer that the first judge decides; the others lose nothing
+    lost = behind - right[order].astype(np.float64)
     mean, square = np.cumsum(lost) / n, np.cumsum(lost**2) / n
     allowed = np.flatnonzero(mean + BOUND * np.sqrt(np.maximum(square - mean**2, 0.0) / n) <= loss)
     if not len(allowed):

@@ -7,6 +7,7 @@ only reads: all tokens of a prompt are worked out at once.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -73,9 +74,12 @@ def prepare_offline(
 
     environ = os.environ if environ is None else environ
     folder = folder or built_in()
-    artefacts = load_artefacts(folder)
-    trained, base = artefacts.trained, embedded_model(artefacts.trained.base)
-    made = cache_dir(environ) / f"offline-v{FORMAT}-{base.sha256[:8]}-{artefacts.artefact_hash[:16]}"
+    trained = load_artefacts(folder).trained
+    base = embedded_model(trained.base)
+    digest = hashlib.sha256(base.sha256.encode())  # not of the settings: another calibration is no other network
+    for name in (ADAPTER, GRAPH):
+        digest.update((folder / name).read_bytes())
+    made = cache_dir(environ) / f"offline-v{FORMAT}-{digest.hexdigest()[:16]}"
     if made.is_dir():
         return made
     source = pull(base, on_progress=on_progress, environ=environ)
