@@ -76,10 +76,12 @@
     }
     dialogue.open = true;
     // after layout: what stands above it has only an estimated height until it has been drawn
-    requestAnimationFrame(() => {
-      dialogue.scrollIntoView({ block: "start" });
-      dialogue.querySelector("summary").focus({ preventScroll: true });
-    });
+    requestAnimationFrame(() => dialogue.scrollIntoView({ block: "start" }));
+    // and behind the browser's own way to the anchor, which takes the focus away, in a frame after the page has loaded
+    const focus = () => dialogue.querySelector("summary").focus({ preventScroll: true });
+    const later = () => requestAnimationFrame(() => requestAnimationFrame(focus));
+    if (document.readyState === "complete") later();
+    else addEventListener("load", later, { once: true });
   };
 
   let waiting = 0;
