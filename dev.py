@@ -45,7 +45,12 @@ def test(rest: list[str]) -> int:
     for check in (("ruff", "check"), ("ruff", "format", "--check"), ("mypy",)):
         if code := run(BIN / check[0], *check[1:]):
             return code
-    return run(BIN / "python", "-m", "pytest", *rest)
+    pytest = (BIN / "python", "-m", "pytest")
+    if rest:
+        return run(*pytest, *rest)
+    # two at a time, as most wait for a process, a browser or a port; then those whose model takes every core by itself
+    side_by_side = run(*pytest, "-m", "not embedded", "--numprocesses", "2", "--dist", "worksteal")
+    return run(*pytest, "-m", "embedded") or side_by_side
 
 
 def install(what: str) -> None:
