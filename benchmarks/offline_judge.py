@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -21,7 +22,7 @@ from scsafety.bank import load_bank
 from scsafety.judge.decoder import MATRICES, Decoder
 from scsafety.judge.gold import gold_case, load_gold
 from scsafety.judge.offline import built_in, load_artefacts, write_prompt
-from scsafety.judge.offline_model import DigitReader, prepare_offline, session_options
+from scsafety.judge.offline_model import Network, cores, prepare_offline, session_options
 from scsafety.targets.embedded import open_embedded
 from scsafety.targets.models import embedded_model, pull
 
@@ -33,13 +34,12 @@ if TYPE_CHECKING:
 
 
 def seconds(read: Callable[[int], object], n: int) -> float:
-    """For prompts 0..n-1, after three to warm up."""
-    for k in range(min(3, n)):
-        read(k)
-    began = time.perf_counter()
-    for k in range(n):
-        read(k)
-    return time.perf_counter() - began
+    """For prompts 0..n-1 as the judge reads them, as many at a time as there are cores, after three to warm up."""
+    with ThreadPoolExecutor(cores()) as threads:
+        list(threads.map(read, range(min(3, n))))
+        began = time.perf_counter()
+        list(threads.map(read, range(n)))
+        return time.perf_counter() - began
 
 
 def products(shape: Shape, n_layers: int, lengths: list[int]) -> float:
@@ -87,17 +87,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--answers", type=int, default=120)
     n = parser.parse_args().answers
+    trained = load_artefacts(built_in()).trained
     items = {item.id: item for item in load_bank().items}
     real = [record for record in load_gold(split="test") if record.origin == "real"]
-    prompts = [write_prompt(gold_case(record, items)) for record in real[:: max(1, len(real) // n)][:n]]
-    trained = load_artefacts(built_in()).trained
+    prompts = [
+        write_prompt(gold_case(record, items), trained.excerpts) for record in real[:: max(1, len(real) // n)][:n]
+    ]
     base = pull(embedded_model(trained.base))
     decoder = Decoder(base)
     lengths = [len(decoder.tokenizer.encode(prompt).ids) for prompt in prompts]
 
-    reader = DigitReader(prepare_offline())
-    ours = seconds(lambda k: reader.read(prompts[k]), len(prompts))
-    reader.close()
+    (folder,) = prepare_offline(built_in())
+    network = Network(folder)
+    ours = seconds(lambda k: network.read(prompts[k]), len(prompts))
     ideal = products(decoder.shape, trained.layers, lengths)
     share = trained.layers / decoder.shape.n_layers
     peer = asyncio.run(by_llama_cpp(base, prompts)) * share

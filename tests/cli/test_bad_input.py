@@ -161,7 +161,10 @@ WRONG: dict[str, tuple[list[str], *tuple[str, ...]]] = {
         "did you mean 'property_privacy'?",
     ),
     "an empty selection": (["--only", "environment"], "nothing to ask"),
-    "an unknown judge": (["--judge", "oflline"], "--judge 'oflline' is unknown; give offline, offline-fast"),
+    "an unknown judge": (
+        ["--judge", "oflline"],
+        "--judge 'oflline' is unknown; give offline, offline-large, offline-fast",
+    ),
     "a judge of an unknown provider": (["--judge", "nobody/x"], "unknown provider 'nobody'"),
     "a judge without a key": (["--judge", "zhipu/glm"], "zhipu needs a key"),
     "quick and limit": (["--quick", "--limit", "1"], "--quick and --limit exclude each other"),

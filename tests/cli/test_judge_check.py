@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from scsafety.judge.gold import load_gold
+from scsafety.judge.training import RECIPES
 from tests.program import PROGRAM, environment, scsafety
 from tests.scripted_server import ScriptedServer
 from tests.small_bank import pair, write_bank
@@ -239,3 +240,18 @@ def test_a_folder_without_a_judge_is_refused_before_anything_is_asked(tmp_path: 
         assert done.returncode == 2
         assert f"{name} holds no offline judge" in done.stderr
         assert f"scsafety judge-train --out {name}" in done.stderr
+
+
+def test_judge_train_says_what_each_recipe_takes_and_refuses_another(tmp_path: Path) -> None:
+    small, large = RECIPES["offline"], RECIPES["offline-large"]
+
+    told = " ".join(scsafety("judge-train", "--help", cwd=tmp_path).stdout.split())
+    refused = scsafety("judge-train", "--out", "mine", "--recipe", "offlin", cwd=tmp_path)
+
+    assert f"{small.layers}; large {large.layers}" in told
+    assert f"{small.frozen}; large {large.frozen}" in told
+    assert f"[default: {small.epochs}]" in told
+    assert small.epochs == large.epochs
+    assert refused.returncode == 2
+    assert "--recipe 'offlin' is unknown; give offline or offline-large" in refused.stderr
+    assert not (tmp_path / "mine").exists()

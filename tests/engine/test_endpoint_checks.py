@@ -254,7 +254,10 @@ class TestJudges:
         assert found(judge_findings("offline-fast", None)).keys() == {"judge verdict"}
 
     def test_a_judge_that_nobody_knows_is_a_failed_check(self) -> None:
-        assert "give offline, offline-fast" in found(judge_findings("nonsense", None), "FAIL")["judge verdict"]
+        assert (
+            "give offline, offline-large, offline-fast"
+            in found(judge_findings("nonsense", None), "FAIL")["judge verdict"]
+        )
 
 
 class TestThisMachine:

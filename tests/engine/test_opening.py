@@ -37,7 +37,7 @@ def test_a_judge_may_be_asked_to_see_the_thinking(judge: str) -> None:
 
 
 def test_a_judge_that_is_no_judge_is_refused_with_what_there_is() -> None:
-    with pytest.raises(ConfigError, match="offline, offline-fast, provider/model"):
+    with pytest.raises(ConfigError, match="offline, offline-large, offline-fast, provider/model"):
         check_judge("ofline", None, {})
 
 

@@ -180,7 +180,9 @@ def test_the_run_can_be_verified_judged_reported_and_compared(pairs: Evaluated) 
 def test_an_unknown_judge_and_an_empty_selection_are_said_before_anything_is_asked() -> None:
     from scsafety.inspect.tasks import sc_safety
 
-    with pytest.raises(ConfigError, match=r"judge='offlin' is unknown; give offline, offline-fast, or a model"):
+    with pytest.raises(
+        ConfigError, match=r"judge='offlin' is unknown; give offline, offline-large, offline-fast, or a model"
+    ):
         sc_safety(judge="offlin")
     with pytest.raises(ConfigError, match=r"did you mean 'environment'"):
         sc_safety(only="enviroment", judge="offline-fast")

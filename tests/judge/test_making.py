@@ -10,7 +10,7 @@ import pytest
 from scsafety.errors import ConfigError
 from scsafety.judge import making
 from scsafety.judge.gold import GoldRecord, gold_hash
-from scsafety.judge.offline import features, load_artefacts
+from scsafety.judge.offline import Excerpts, built_in, features, load_artefacts
 from scsafety.judge.training import Example, Recipe
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from scsafety.records import Score
+    from scsafety.records import Case, Score
 
 SHARE = {"train": 10, "dev": 30, "test": 10}
 
@@ -91,6 +91,24 @@ def test_the_epoch_that_is_best_on_dev_is_kept_and_test_is_not_looked_at(tmp_pat
     assert trained.gold_hash == gold_hash([record for record in gold() if record.split != "test"])
     assert 0 < trained.cascade_threshold <= 1
     assert made.decides == 1.0
+
+
+@pytest.mark.usefixtures("seen")
+def test_a_judge_beside_another_is_calibrated_on_what_both_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its only adapter knows nothing; the one beside it reads the score off the answer."""
+
+    def beside(_: Recipe, cases: Sequence[Case], __: Any) -> NDArray[np.float64]:
+        return features(np.array([np.where(np.arange(3) == int(case.answer[-1]), 0.8, 0.1) for case in cases]))
+
+    monkeypatch.setattr(making, "beside", beside)
+    recipe = Recipe(epochs=1, beside="offline", excerpts=Excerpts(answer=(240, 120)))
+
+    made = making.make_judge(gold(), {}, tmp_path / "judge", recipe)
+
+    assert made.accuracy == 1.0
+    artefacts = load_artefacts(tmp_path / "judge")
+    assert artefacts.trained.excerpts.answer == (240, 120)
+    assert artefacts.networks == (artefacts.trained, load_artefacts(built_in()).trained)
 
 
 def test_a_recipe_that_learns_nothing_is_refused(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from scsafety.judge.eight_bit import quantised, write_weights
 from scsafety.judge.layout import slots
 from scsafety.judge.making import write_graph
 from scsafety.judge.offline import softmax
-from scsafety.judge.offline_model import DigitReader, write_model
+from scsafety.judge.offline_model import Network, write_model
 from tests.judge.small_model import EPSILON, HEADS, INNER, KV_HEADS, LAYERS, THETA, WIDTH, write_small_model
 
 if TYPE_CHECKING:
@@ -93,18 +93,18 @@ def by_hand(
     return np.asarray(softmax((normed(x, decoder.last_norm())[-1] @ embedding[digits].T).astype(np.float64)))
 
 
-def reader(folder: Path, base: Path, adapter: Path, n_layers: int) -> DigitReader:
+def made(folder: Path, base: Path, adapter: Path, n_layers: int) -> Network:
     graph = folder / "made.onnx"
     write_graph(graph, base, n_layers)
     write_model(folder / "model", base, graph, adapter, n_layers)
-    return DigitReader(folder / "model")
+    return Network(folder / "model")
 
 
 @pytest.mark.parametrize("n_layers", [1, 2, LAYERS])
 def test_the_network_says_what_the_model_with_its_adapter_would(
     tmp_path: Path, base: Path, adapter: Path, n_layers: int
 ) -> None:
-    network = reader(tmp_path, base, adapter, n_layers)
+    network = made(tmp_path, base, adapter, n_layers)
     decoder = Decoder(base)
 
     found = np.array([network.read(prompt) for prompt in PROMPTS])

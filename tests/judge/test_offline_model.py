@@ -19,6 +19,8 @@ from scsafety.judge.manipulation import manipulation_cases, raised
 from scsafety.judge.measured import known_cards
 from scsafety.judge.offline import ADAPTER, SETTINGS, built_in, load_artefacts
 from scsafety.judge.offline_model import open_offline, prepare_offline
+from scsafety.judge.spec import OFFLINE_JUDGES
+from scsafety.judge.training import RECIPES
 from scsafety.metrics.agreement import count, figures
 from scsafety.targets.models import cache_dir, cached, embedded_model
 
@@ -38,7 +40,7 @@ EVERY = 12  # of the test split's records: a sample, so that the test takes a mi
 
 def judged(cases: Sequence[Case]) -> list[Verdict]:
     async def ask() -> list[Verdict]:
-        async with open_offline() as judge:
+        async with open_offline(built_in()) as judge:
             return [await judge.judge(one, on_call=lambda _: None) for one in cases]
 
     return asyncio.run(ask())
@@ -71,15 +73,19 @@ def test_text_for_the_judge_raises_next_to_no_score_and_is_pointed_out_where_it_
 
 
 def test_what_is_shipped_belongs_together(tmp_path: Path) -> None:
-    trained = load_artefacts(built_in()).trained
-    records = load_gold()
+    learned_from = gold_hash([record for record in load_gold() if record.split in ("train", "dev")])
+    shipped = [load_artefacts(built_in(name)).trained for name in RECIPES]
 
-    assert sum((built_in() / name).stat().st_size for name in (ADAPTER, SETTINGS)) < 25_000_000
-    assert trained.gold_hash == gold_hash([record for record in records if record.split in ("train", "dev")])
-    assert 0 < trained.cascade_threshold <= 1
+    assert sum(path.stat().st_size for path in built_in().parent.rglob("*")) < 25_000_000
+    assert {trained.gold_hash for trained in shipped} == {learned_from}
+    assert all(0 < trained.cascade_threshold <= 1 for trained in shipped)
+    for trained, recipe in zip(shipped, RECIPES.values(), strict=True):
+        assert (trained.base, trained.layers, trained.excerpts, trained.beside) == (
+            recipe.base, recipe.layers, recipe.excerpts, recipe.beside,
+        )  # fmt: skip
     keys = {key.partition("@")[0]: card for key, card in known_cards(tmp_path).items()}
-    assert {"offline", "offline-fast"} <= set(keys)
-    assert keys["offline"]["gold_hash"] == gold_hash(load_gold(split="test"))
+    assert set(OFFLINE_JUDGES) <= set(keys)
+    assert {keys[name]["gold_hash"] for name in OFFLINE_JUDGES} == {gold_hash(load_gold(split="test"))}
 
 
 def test_a_judge_of_ones_own_is_opened_from_its_folder_and_says_what_it_was_trained_to(tmp_path: Path) -> None:
@@ -96,7 +102,9 @@ def test_a_judge_of_ones_own_is_opened_from_its_folder_and_says_what_it_was_trai
 
     card, verdict = asyncio.run(ask())
 
-    assert prepare_offline(mine) == prepare_offline()  # another calibration of the same network, which is made once
+    assert prepare_offline(mine) == prepare_offline(
+        built_in()
+    )  # another calibration of the same network, which is made once
     assert card.judge_id == f"offline:{mine}"
     assert card.artefact_hash == load_artefacts(mine).artefact_hash != load_artefacts(built_in()).artefact_hash
     assert verdict.score == 0
@@ -115,7 +123,7 @@ def test_an_adapter_that_does_not_fit_is_pointed_out(tmp_path: Path) -> None:
 
 def test_the_measured_card_is_of_the_shipped_judge(tmp_path: Path) -> None:
     async def key() -> str:
-        async with open_offline() as judge:
+        async with open_offline(built_in()) as judge:
             return judge.card.key
 
     assert asyncio.run(key()) in known_cards(tmp_path)

@@ -43,7 +43,7 @@ def test_every_form_is_read() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("off lin", "is unknown; give offline, offline-fast, offline:DIR, provider/model"),
+        ("off lin", "is unknown; give offline, offline-large, offline-fast, offline:DIR, provider/model"),
         ("panel:offline", "write panel:A,B,C"),
         ("panel:offline,,offline-fast", "write panel:A,B,C"),
         ("cascade:offline,a/b,c/d", "write cascade:FIRST,SECOND"),

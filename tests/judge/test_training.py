@@ -12,7 +12,7 @@ from scsafety.judge import training
 from scsafety.judge.adapter import Adapter
 from scsafety.judge.making import write_graph
 from scsafety.judge.offline import write_prompt
-from scsafety.judge.offline_model import DigitReader, write_model
+from scsafety.judge.offline_model import Network, write_model
 from scsafety.judge.training import Example, Recipe, TrainProgress, train_adapter
 from tests.judge.cases import case
 from tests.judge.small_model import write_small_model
@@ -48,8 +48,8 @@ def test_it_learns_and_the_network_says_what_was_learned(tmp_path: Path) -> None
     graph = tmp_path / "graph.onnx"
     write_graph(graph, base, 3)
     write_model(tmp_path / "model", base, graph, adapters[-1], 3)
-    reader = DigitReader(tmp_path / "model")
-    said = [int(reader.read(write_prompt(one.case)).argmax()) for one in examples()[:12]]
+    network = Network(tmp_path / "model")
+    said = [int(network.read(write_prompt(one.case, RECIPE.excerpts)).argmax()) for one in examples()[:12]]
     assert said == [one.score for one in examples()[:12]]
 
 

@@ -157,7 +157,9 @@ def try_pair(
     item: Annotated[
         str | None, typer.Option("--id", metavar="ID", help="A pair of FILE; without it you are asked for one.")
     ] = None,
-    judge: Annotated[str, typer.Option(metavar="J", help="offline, offline-fast or provider/model.")] = "offline",
+    judge: Annotated[
+        str, typer.Option(metavar="J", help="offline, offline-large, offline-fast or provider/model.")
+    ] = "offline",
     base_url: Annotated[str | None, typer.Option(metavar="URL", help="The target's address.")] = None,
     judge_base_url: Annotated[str | None, typer.Option(metavar="URL", help="The judge's address.")] = None,
     keep: Annotated[

@@ -86,24 +86,40 @@ def judge_train(
     gold: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Your gold labels, with splits.  [default: built-in]")
     ] = None,
-    base: Annotated[str | None, typer.Option(metavar="ID", help="Embedded model to start from.")] = None,
-    layers: Annotated[int | None, typer.Option(min=1, help="Of its layers, from below, are used.")] = None,
-    frozen: Annotated[int | None, typer.Option(min=0, help="Of these, from below, stay as they are.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Times that every record is seen.")] = None,
+    recipe: Annotated[
+        str, typer.Option(metavar="J", help="As offline or offline-large was made; what follows changes it.")
+    ] = "offline",
+    base: Annotated[
+        str | None, typer.Option(metavar="ID", help="Embedded model to start from.  [default: the recipe's]")
+    ] = None,
+    layers: Annotated[
+        int | None, typer.Option(min=1, help="Of its layers, from below, are used.  [default: 18; large 20]")
+    ] = None,
+    frozen: Annotated[
+        int | None, typer.Option(min=0, help="Of these, from below, stay as they are.  [default: 8; large 14]")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Times that every record is seen.  [default: 2]")] = None,
     seed: Annotated[int, typer.Option(help="Of order and start.")] = 0,
 ) -> None:
-    """Train the offline judge on gold labels and calibrate it on their dev split; needs `pip install 'scsafety[train]'`.
+    """Train an offline judge on gold labels and calibrate it on their dev split; needs `pip install 'scsafety[train]'`.
 
-    Two cores take about an hour and a half. An interrupted training goes on after its last whole epoch.
+    Two cores take about an hour and a half, for offline-large three hours. An interrupted training goes on after its last
+    whole epoch.
     """
+    import msgspec
+
     from scsafety import api
     from scsafety.cli.progress import training
-    from scsafety.judge.training import Recipe
+    from scsafety.judge.training import RECIPES
 
-    given: dict[str, Any] = {"base": base, "layers": layers, "frozen": frozen, "epochs": epochs}
-    recipe = Recipe(seed=seed, **{name: value for name, value in given.items() if value is not None})
+    if recipe not in RECIPES:
+        raise ConfigError(f"--recipe {recipe!r} is unknown; give {' or '.join(RECIPES)}")
+    given: dict[str, Any] = {"base": base, "layers": layers, "frozen": frozen, "epochs": epochs, "seed": seed}
+    changed = {name: value for name, value in given.items() if value is not None}
     with training() as step:
-        made = api.train_judge(out, gold=gold, recipe=recipe, on_progress=step)
+        made = api.train_judge(
+            out, gold=gold, recipe=msgspec.structs.replace(RECIPES[recipe], **changed), on_progress=step
+        )
     typer.echo(
         f"{made.folder}: trained on {made.n_train} labels, epoch {made.epoch} kept, calibrated on {made.n_dev}; accuracy there "
         f"{made.accuracy:.3f}, in a cascade it decides {made.decides:.0%} (confidence {made.cascade_threshold:g} and more)\n"

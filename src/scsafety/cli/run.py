@@ -23,8 +23,8 @@ Out = Annotated[Path, typer.Option(help="Folder that holds the runs.")]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or its name.")]
 Concurrency = Annotated[int | None, typer.Option(help="Target calls in flight.  [default: 8, or the provider's]")]
 JUDGE_HELP = (
-    "offline, offline-fast, offline:DIR, provider/model, guard:NAME, panel:A,B,C, cascade:A,B or chain:A,B; J+thinking "
-    "judges the thinking too."
+    "offline, offline-large, offline-fast, offline:DIR, provider/model, guard:NAME, panel:A,B,C, cascade:A,B or chain:A,B; "
+    "J+thinking judges the thinking too."
 )
 REDACT_HELP = "Leave out risky texts (scored 0, unjudged, severity 3), to pass it on."
 JudgeEpochs = Annotated[int, typer.Option(metavar="K", help="Ask the judge K times and take the median.")]

@@ -233,9 +233,10 @@ def fetch_models(*models: str, judge: str | None = None, on_pull: Callable[[Pull
         if local is not None and not isinstance(local, Path):
             pull(local, on_progress=on_pull)
     for offline in networks_of(tree) if tree is not None else ():
+        from scsafety.judge.offline import built_in
         from scsafety.judge.offline_model import prepare_offline
 
-        prepare_offline(offline.folder, on_progress=on_pull)
+        prepare_offline(offline.folder or built_in(offline.text), on_progress=on_pull)
 
 
 def runs_models_here(*models: str, judge: str) -> bool:
@@ -327,10 +328,11 @@ class _Opening:
                 return PanelJudge(spec.text, members) if spec.how == "panel" else ChainJudge(spec.text, members)
 
     async def _offline(self, spec: OfflineSpec) -> OfflineJudge:
+        from scsafety.judge.offline import built_in
         from scsafety.judge.offline_model import open_offline
 
         if spec.text not in self._offline_judges:
-            opened = open_offline(spec.folder, judge_id=spec.text)
+            opened = open_offline(spec.folder or built_in(spec.text), judge_id=spec.text)
             self._offline_judges[spec.text] = await self._stack.enter_async_context(opened)
         return self._offline_judges[spec.text]
 

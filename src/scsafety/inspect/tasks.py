@@ -40,7 +40,7 @@ def sc_safety(
     """SC-Safety: pairs of a question and a follow-up, each answer scored 0, 1 or 2.
 
     only: dimensions, sub-dimensions or item ids. limit: pairs a sub-dimension. quick: 2 a sub-dimension, answers of at most 128
-    tokens. judge: offline, offline-fast, or a model as Inspect names it. seed: of the selection.
+    tokens. judge: offline, offline-large, offline-fast, or a model as Inspect names it. seed: of the selection.
     """
     return _task(Pair, rubric(judge), only=only, limit=limit, quick=quick, judge=judge, seed=seed)
 

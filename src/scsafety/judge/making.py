@@ -1,9 +1,10 @@
-"""`judge-train`: from gold labels to the folder that `offline` is opened from. The adapter first, then its calibration."""
+"""`judge-train`: from gold labels to the folder that an offline judge is opened from. The adapter first, then its calibration."""
 
 from __future__ import annotations
 
 import shutil
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, cast
 
 import msgspec
@@ -15,8 +16,19 @@ from scsafety.judge.calibration import cascade_threshold, fit_weights
 from scsafety.judge.decoder import Decoder
 from scsafety.judge.gold import gold_case, gold_hash
 from scsafety.judge.graph import build_graph
-from scsafety.judge.offline import ADAPTER, GRAPH, SETTINGS, Trained, features, softmax, write_prompt
-from scsafety.judge.offline_model import WEIGHTS, DigitReader, write_model
+from scsafety.judge.offline import (
+    ADAPTER,
+    GRAPH,
+    SETTINGS,
+    Excerpts,
+    Trained,
+    built_in,
+    features,
+    load_artefacts,
+    softmax,
+    write_prompt,
+)
+from scsafety.judge.offline_model import WEIGHTS, Network, cores, prepare_offline, write_model
 from scsafety.judge.training import Example, Recipe, TrainProgress, train_adapter
 from scsafety.metrics.agreement import count, figures
 from scsafety.records import Pair
@@ -79,15 +91,23 @@ def make_judge(
     except ImportError as error:
         raise ConfigError(f"training needs more packages ({error}): pip install 'scsafety[train]'") from error
 
-    def digits_of(adapter: Path, cases: Sequence[Case]) -> NDArray[np.float64]:
-        return ask(base, folder / GRAPH, adapter, recipe.layers, cases, on_progress)
-
     cases = [gold_case(record, items) for record in dev]
-    found = [Calibration(digits_of(adapter, cases), dev) for adapter in adapters]
+    bare = [msgspec.structs.replace(case, item=None) for case in cases if isinstance(case.item, Pair)]
+    others = beside(recipe, [*cases, *bare], on_progress)
+
+    def read(adapter: Path, cases: Sequence[Case], others: NDArray[np.float64] | None) -> NDArray[np.float64]:
+        own = features(ask(base, folder / GRAPH, adapter, recipe, cases, on_progress))
+        return own if others is None else (own + others) / 2
+
+    n = len(cases)
+    found = [Calibration(read(adapter, cases, None if others is None else others[:n]), dev) for adapter in adapters]
     best = max(found, key=lambda one: one.kappa)
     kept = adapters[found.index(best)]
-    bare = [msgspec.structs.replace(case, item=None) if isinstance(case.item, Pair) else case for case in cases]
-    both = Calibration(np.vstack([best.digits, digits_of(kept, bare)]), [*dev, *dev])
+    of_pairs = np.array([isinstance(case.item, Pair) for case in cases])
+    without = best.x.copy()  # as the judge reads a record of no pair: most are that already
+    if bare:
+        without[of_pairs] = read(kept, bare, None if others is None else others[n:])
+    both = Calibration(np.vstack([best.x, without]), [*dev, *dev])
     trained = Trained(
         base=recipe.base,
         layers=recipe.layers,
@@ -95,6 +115,8 @@ def make_judge(
         sure=both.sure_weights(),
         cascade_threshold=best.threshold,
         gold_hash=gold_hash([*train, *dev]),
+        excerpts=recipe.excerpts,
+        beside=recipe.beside,
     )
     shutil.copyfile(kept, folder / ADAPTER)
     write_whole(folder / SETTINGS, msgspec.json.format(msgspec.json.encode(trained), indent=1))
@@ -111,25 +133,24 @@ def make_judge(
 
 
 class Calibration:
-    """One adapter's digits, (n, 3), on labelled answers; every figure is of records calibrated without their own pair."""
+    """Features, (n, 3), of labelled answers; every figure is of records calibrated without their own pair."""
 
-    def __init__(self, digits: NDArray[np.float64], records: Sequence[GoldRecord]) -> None:
-        self.digits = digits
-        self._x, self._y = features(digits), np.array([record.score for record in records])
+    def __init__(self, x: NDArray[np.float64], records: Sequence[GoldRecord]) -> None:
+        self.x, self._y = x, np.array([record.score for record in records])
         self._even, self._as_they_are = _counts(records), np.ones(len(records))
         clusters = [record.cluster for record in records]
-        given = held_out(self._x, self._y, self._even, clusters).argmax(axis=1)
+        given = held_out(self.x, self._y, self._even, clusters).argmax(axis=1)
         self.right: NDArray[np.bool_] = given == self._y
         self.kappa = float(figures(count(self._y.tolist(), given.tolist()))["qwk_even"])
-        agrees = held_out(self._x, self._y, self._as_they_are, clusters)
+        agrees = held_out(self.x, self._y, self._as_they_are, clusters)
         self.sure: NDArray[np.float64] = agrees[np.arange(len(given)), given]
         self.threshold = cascade_threshold(self.sure, self.right)
 
     def weights(self) -> list[list[float]]:
-        return _rounded(fit_weights(self._x, self._y, self._even))
+        return _rounded(fit_weights(self.x, self._y, self._even))
 
     def sure_weights(self) -> list[list[float]]:
-        return _rounded(fit_weights(self._x, self._y, self._as_they_are))
+        return _rounded(fit_weights(self.x, self._y, self._as_they_are))
 
 
 def _rounded(weights: NDArray[np.float64]) -> list[list[float]]:
@@ -160,23 +181,44 @@ def ask(
     base: Path,
     graph: Path,
     adapter: Path,
-    n_layers: int,
+    recipe: Recipe,
     cases: Sequence[Case],
     on_progress: Callable[[TrainProgress], None],
 ) -> NDArray[np.float64]:
     """(n, 3) the digits' probabilities, from the very network that the judge will use."""
     model = adapter.with_suffix(".model")
     shutil.rmtree(model, ignore_errors=True)  # of an interrupted calibration
-    write_model(model, base, graph, adapter, n_layers)
-    reader = DigitReader(model)
-    found = []
     try:
-        for k, case in enumerate(cases):
-            found.append(reader.read(write_prompt(case)))
-            on_progress(TrainProgress("calibration", k + 1, len(cases)))
+        write_model(model, base, graph, adapter, recipe.layers)
+        return _asked(Network(model), recipe.excerpts, cases, "calibration", on_progress)
     finally:
-        reader.close()
         shutil.rmtree(model, ignore_errors=True)
+
+
+def beside(
+    recipe: Recipe, cases: Sequence[Case], on_progress: Callable[[TrainProgress], None]
+) -> NDArray[np.float64] | None:
+    """(n, 3) what the shipped judge that the recipe names makes of the cases, as features."""
+    if recipe.beside is None:
+        return None
+    folder = built_in(recipe.beside)
+    (model,) = prepare_offline(folder)
+    excerpts = load_artefacts(folder).trained.excerpts
+    return features(_asked(Network(model), excerpts, cases, f"{recipe.beside} beside it", on_progress))
+
+
+def _asked(
+    network: Network,
+    excerpts: Excerpts,
+    cases: Sequence[Case],
+    stage: str,
+    on_progress: Callable[[TrainProgress], None],
+) -> NDArray[np.float64]:
+    found = []
+    with ThreadPoolExecutor(cores()) as threads:
+        for digits in threads.map(network.read, [write_prompt(case, excerpts) for case in cases]):
+            found.append(digits)
+            on_progress(TrainProgress(stage, len(found), len(cases)))
     return np.array(found)
 
 

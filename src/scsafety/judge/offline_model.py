@@ -21,19 +21,20 @@ from scsafety.judge.offline import ADAPTER, GRAPH, OfflineJudge, built_in, load_
 from scsafety.targets.models import cache_dir, disk_error, embedded_model, pull
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from scsafety.judge.offline import Trained
     from scsafety.targets.model_file import OnProgress
 
 WEIGHTS, TOKENIZER = "weights.bin", "tokenizer.json"
 FORMAT = 1  # of the made folder: a new one is made anew
 
 
-class DigitReader:
-    """The network in a folder that `write_model` made. One prompt at a time, in a thread of its own."""
+class Network:
+    """The network in a folder that `write_model` made."""
 
     def __init__(self, folder: Path) -> None:
         import onnxruntime
@@ -43,10 +44,6 @@ class DigitReader:
             folder / GRAPH, session_options(), providers=["CPUExecutionProvider"]
         )
         self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
-        self._thread = ThreadPoolExecutor(1, "offline-judge")  # not asyncio's, which others wait for too
-
-    async def digits(self, prompt: str) -> NDArray[np.float64]:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self.read, prompt)
 
     def read(self, prompt: str) -> NDArray[np.float64]:
         """(3,) probabilities of the tokens 0, 1, 2 against each other. Raises CallFailed."""
@@ -57,24 +54,44 @@ class DigitReader:
             raise CallFailed("transient", f"the offline judge's model cannot be asked: {error}") from error
         return softmax(np.asarray(logits[0], dtype=np.float64))
 
+
+class DigitReader:
+    """As many cases at a time as there are cores."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self._networks = [Network(folder) for folder in folders]
+        self._threads = ThreadPoolExecutor(cores(), "offline-judge")  # not asyncio's, which others wait for too
+
+    async def digits(self, prompts: Sequence[str]) -> NDArray[np.float64]:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, prompts)
+
+    def _read(self, prompts: Sequence[str]) -> NDArray[np.float64]:
+        return np.array([network.read(prompt) for network, prompt in zip(self._networks, prompts, strict=True)])
+
     def close(self) -> None:
-        self._thread.shutdown(cancel_futures=True)
+        self._threads.shutdown(cancel_futures=True)
 
 
 def prepare_offline(
-    folder: Path | None = None, *, on_progress: OnProgress | None = None, environ: Mapping[str, str] | None = None
-) -> Path:
-    """The network's folder in the cache, made if need be (about 15 s); fetches the embedded model first.
+    folder: Path, *, on_progress: OnProgress | None = None, environ: Mapping[str, str] | None = None
+) -> list[Path]:
+    """The folders in the cache of the networks that the judge asks, made if need be; fetches the embedded models first.
 
-    folder: of the judge's artefacts; None: the built-in ones. A new adapter gets a new folder.
+    folder: of the judge's artefacts. Another adapter is another network, with a folder of its own.
 
     Raises ConfigError and MachineError as `pull` does.
     """
+    environ = os.environ if environ is None else environ
+    trained = load_artefacts(folder).trained
+    found = [_prepare(folder, trained, on_progress, environ)]
+    if trained.beside is not None:
+        found += prepare_offline(built_in(trained.beside), on_progress=on_progress, environ=environ)
+    return found
+
+
+def _prepare(folder: Path, trained: Trained, on_progress: OnProgress | None, environ: Mapping[str, str]) -> Path:
     from filelock import FileLock
 
-    environ = os.environ if environ is None else environ
-    folder = folder or built_in()
-    trained = load_artefacts(folder).trained
     base = embedded_model(trained.base)
     digest = hashlib.sha256(base.sha256.encode())  # not of the settings: another calibration is no other network
     for name in (ADAPTER, GRAPH):
@@ -111,26 +128,23 @@ def write_model(folder: Path, base: Path, graph: Path, adapter: Path, n_layers: 
     write_weights(folder / WEIGHTS, decoder, Adapter(adapter), n_layers)
 
 
+def cores() -> int:
+    """That this process may use; ONNX Runtime would count the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def session_options() -> Any:
-    """As many threads as this process may have; ONNX Runtime would count the machine's cores."""
+    """A core a prompt: prompts side by side are read faster than one after another with all cores for each."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    # threads that wait for work spin otherwise, and take the processor from the target's
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.intra_op_num_threads = 1
     return options
 
 
 @asynccontextmanager
-async def open_offline(folder: Path | None = None, *, judge_id: str = "offline") -> AsyncIterator[OfflineJudge]:
-    """The judge in a folder of artefacts (None: the built-in one), as long as the block lasts.
-
-    Raises ConfigError and MachineError.
-    """
-    folder = folder or built_in()
+async def open_offline(folder: Path, *, judge_id: str = "offline") -> AsyncIterator[OfflineJudge]:
+    """The judge in a folder of artefacts, as long as the block lasts. Raises ConfigError and MachineError."""
     reader = await asyncio.to_thread(lambda: DigitReader(prepare_offline(folder)))
     try:
         yield OfflineJudge(reader, load_artefacts(folder), judge_id)

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from scsafety.errors import ConfigError, ScsafetyError
-from scsafety.judge.spec import NAMES
+from scsafety.judge.spec import NAMES, OFFLINE_JUDGES
 from scsafety.plugins import JUDGE, load_plugin, plugin_names, unknown_name
 from scsafety.records import BENIGN_LABELS, JudgeCard, Twin, Verdict
 
@@ -86,7 +86,7 @@ def judge_plugin(name: str) -> PluginJudge:
     """Raises ConfigError for an unknown name and for a plug-in that cannot be used."""
     found: PluginJudge | None = load_plugin(JUDGE, name, NAMES, PluginJudge)
     if found is None:
-        known = (*NAMES[:2], *plugin_names(JUDGE, NAMES))
+        known = (*OFFLINE_JUDGES, *plugin_names(JUDGE, NAMES))
         near = unknown_name(name, known)
         guess = f"; {near}" if near.startswith("did") else ""
         raise ConfigError(

@@ -1,6 +1,6 @@
 """What a user may write behind `--judge`, read into a tree. Pure; nothing is opened here.
 
-offline   offline-fast                       without an endpoint
+offline   offline-large   offline-fast       without an endpoint
 offline:DIR                                  `offline` as `judge-train --out DIR` made it anew
 deepseek/deepseek-chat   gguf:PATH           any model that can be a target
 guard:qwen3guard   guard:qwen3guard/NAME   guard:FILE.toml
@@ -26,7 +26,7 @@ from scsafety.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-OFFLINE_JUDGES = ("offline", "offline-fast")
+OFFLINE_JUDGES = ("offline", "offline-large", "offline-fast")
 MATCH = "match"
 THINKING = "+thinking"
 COMBINATIONS = ("panel", "cascade", "chain")

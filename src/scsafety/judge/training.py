@@ -1,4 +1,4 @@
-"""Makes the offline judge: a LoRA adapter (Hu et al., 2021) on the lower layers of the embedded model.
+"""Makes an offline judge: a LoRA adapter (Hu et al., 2021) on the lower layers of an embedded model.
 
 The model learns to say 0, 1 or 2 after the prompt of `offline.py`. The lowest layers stay as they are, so what they make
 of every prompt is worked out once and kept; the rest trains in bfloat16, prompts laid end to end so that nothing is
@@ -12,13 +12,13 @@ import math
 import random
 from collections import Counter
 from itertools import chain
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
 
 from scsafety.judge.adapter import SCALE, name_of, write_adapter
 from scsafety.judge.decoder import MATRICES, Decoder
-from scsafety.judge.offline import write_prompt
+from scsafety.judge.offline import Excerpts, write_prompt
 from scsafety.records import Pair
 
 if TYPE_CHECKING:
@@ -50,7 +50,22 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     without_item: float = 0.15  # share of the prompts that are shown without risk_point and good_answer
     without_system: float = 0.5  # share of those of no pair that are shown without the system prompt
     written_count: float = 0.6  # of a written answer, against 1 of a real one: real answers decide
+    excerpts: Excerpts = Excerpts()
+    beside: Literal["offline"] | None = None  # a shipped judge that is asked too
     seed: int = 0
+
+
+RECIPES = {
+    "offline": Recipe(),
+    "offline-large": Recipe(
+        base="qwen2.5-coder-1.5b",
+        layers=20,
+        frozen=14,
+        learning_rate=3e-4,
+        excerpts=Excerpts(good_answer=100, answered_before=(60, 20), answer=(240, 120)),
+        beside="offline",
+    ),
+}
 
 
 class Example(msgspec.Struct, frozen=True):
@@ -135,7 +150,7 @@ def _shown(examples: Sequence[Example], recipe: Recipe, drawn: random.Random) ->
         if case.item is None and example.is_real and drawn.random() < recipe.without_system:
             case = msgspec.structs.replace(case, system=None)
         counts = rarer[example.score] * (1.0 if example.is_real else recipe.written_count)
-        found.append((write_prompt(case), example.score, counts))
+        found.append((write_prompt(case, recipe.excerpts), example.score, counts))
     return found
 
 
