@@ -97,8 +97,8 @@ def test_the_epoch_that_is_best_on_dev_is_kept_and_test_is_not_looked_at(tmp_pat
 def test_a_judge_beside_another_is_calibrated_on_what_both_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its only adapter knows nothing; the one beside it reads the score off the answer."""
 
-    def beside(_: Recipe, cases: Sequence[Case], __: Any) -> NDArray[np.float64]:
-        return features(np.array([np.where(np.arange(3) == int(case.answer[-1]), 0.8, 0.1) for case in cases]))
+    def beside(_: Recipe, cases: Sequence[Case], __: Any) -> list[NDArray[np.float64]]:
+        return [features(np.array([np.where(np.arange(3) == int(case.answer[-1]), 0.8, 0.1) for case in cases]))]
 
     monkeypatch.setattr(making, "beside", beside)
     recipe = Recipe(epochs=1, beside="offline", excerpts=Excerpts(answer=(240, 120)))

@@ -102,9 +102,8 @@ def test_a_judge_of_ones_own_is_opened_from_its_folder_and_says_what_it_was_trai
 
     card, verdict = asyncio.run(ask())
 
-    assert prepare_offline(mine) == prepare_offline(
-        built_in()
-    )  # another calibration of the same network, which is made once
+    # another calibration of the same network, which is made once
+    assert prepare_offline(mine) == prepare_offline(built_in())
     assert card.judge_id == f"offline:{mine}"
     assert card.artefact_hash == load_artefacts(mine).artefact_hash != load_artefacts(built_in()).artefact_hash
     assert verdict.score == 0

@@ -233,10 +233,16 @@ def fetch_models(*models: str, judge: str | None = None, on_pull: Callable[[Pull
         if local is not None and not isinstance(local, Path):
             pull(local, on_progress=on_pull)
     for offline in networks_of(tree) if tree is not None else ():
-        from scsafety.judge.offline import built_in
         from scsafety.judge.offline_model import prepare_offline
 
-        prepare_offline(offline.folder or built_in(offline.text), on_progress=on_pull)
+        prepare_offline(_artefacts(offline), on_progress=on_pull)
+
+
+def _artefacts(spec: OfflineSpec) -> Path:
+    """The folder of the judge that the user trained, or of the shipped one of that name."""
+    from scsafety.judge.offline import built_in
+
+    return spec.folder or built_in(spec.text)
 
 
 def runs_models_here(*models: str, judge: str) -> bool:
@@ -328,11 +334,10 @@ class _Opening:
                 return PanelJudge(spec.text, members) if spec.how == "panel" else ChainJudge(spec.text, members)
 
     async def _offline(self, spec: OfflineSpec) -> OfflineJudge:
-        from scsafety.judge.offline import built_in
         from scsafety.judge.offline_model import open_offline
 
         if spec.text not in self._offline_judges:
-            opened = open_offline(spec.folder or built_in(spec.text), judge_id=spec.text)
+            opened = open_offline(_artefacts(spec), judge_id=spec.text)
             self._offline_judges[spec.text] = await self._stack.enter_async_context(opened)
         return self._offline_judges[spec.text]
 

@@ -95,18 +95,18 @@ def make_judge(
     bare = [msgspec.structs.replace(case, item=None) for case in cases if isinstance(case.item, Pair)]
     others = beside(recipe, [*cases, *bare], on_progress)
 
-    def read(adapter: Path, cases: Sequence[Case], others: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    def read(adapter: Path, cases: Sequence[Case], rows: slice) -> NDArray[np.float64]:
         own = features(ask(base, folder / GRAPH, adapter, recipe, cases, on_progress))
-        return own if others is None else (own + others) / 2
+        return np.asarray(np.mean([own, *(other[rows] for other in others)], axis=0))
 
     n = len(cases)
-    found = [Calibration(read(adapter, cases, None if others is None else others[:n]), dev) for adapter in adapters]
+    found = [Calibration(read(adapter, cases, slice(n)), dev) for adapter in adapters]
     best = max(found, key=lambda one: one.kappa)
     kept = adapters[found.index(best)]
     of_pairs = np.array([isinstance(case.item, Pair) for case in cases])
     without = best.x.copy()  # as the judge reads a record of no pair: most are that already
     if bare:
-        without[of_pairs] = read(kept, bare, None if others is None else others[n:])
+        without[of_pairs] = read(kept, bare, slice(n, None))
     both = Calibration(np.vstack([best.x, without]), [*dev, *dev])
     trained = Trained(
         base=recipe.base,
@@ -197,14 +197,14 @@ def ask(
 
 def beside(
     recipe: Recipe, cases: Sequence[Case], on_progress: Callable[[TrainProgress], None]
-) -> NDArray[np.float64] | None:
-    """(n, 3) what the shipped judge that the recipe names makes of the cases, as features."""
+) -> list[NDArray[np.float64]]:
+    """(n, 3) what the shipped judge that the recipe names makes of the cases, as features; nothing where it names none."""
     if recipe.beside is None:
-        return None
+        return []
     folder = built_in(recipe.beside)
     (model,) = prepare_offline(folder)
     excerpts = load_artefacts(folder).trained.excerpts
-    return features(_asked(Network(model), excerpts, cases, f"{recipe.beside} beside it", on_progress))
+    return [features(_asked(Network(model), excerpts, cases, f"{recipe.beside} beside it", on_progress))]
 
 
 def _asked(
