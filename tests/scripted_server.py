@@ -114,6 +114,7 @@ class ScriptedServer:
         self.headers: list[dict[str, str]] = []
         self.times: list[float] = []  # monotonic, of each request
         self.in_flight = self.most_in_flight = 0
+        self.held = False  # nobody is answered as long as it is set
         self._seen: defaultdict[str, int] = defaultdict(int)
         self._ready = threading.Event()
         self._loop = asyncio.new_event_loop()
@@ -174,6 +175,8 @@ class ScriptedServer:
         self.asked[json.dumps(messages, ensure_ascii=False)] += 1
         self.times.append(time.monotonic())
         await asyncio.sleep(self.latency_s)
+        while self.held:
+            await asyncio.sleep(0.005)
         question = text_of(messages[-1])
         script = self.faults.get(question, [])
         nth = self._seen[question]

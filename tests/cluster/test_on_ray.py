@@ -100,14 +100,11 @@ def started(cluster: RayCluster, folder: Path, *given: str) -> subprocess.Popen[
     )  # fmt: skip
 
 
-def when_asked(
-    server: ScriptedServer, n_requests: int, then: Callable[[], object], child: subprocess.Popen[str]
-) -> None:
+def wait_until(true: Callable[[], bool], child: subprocess.Popen[str]) -> None:
     poll = threading.Event()
-    while len(server.bodies) < n_requests:
+    while not true():
         assert child.poll() is None, child.stderr.read() if child.stderr else ""
         poll.wait(0.005)
-    then()
 
 
 def stored(folder: Path, *tables: str) -> dict[str, list[Any]]:
@@ -148,15 +145,17 @@ def test_two_nodes_make_the_store_that_one_process_makes_within_the_same_limit(
 def test_ctrl_c_keeps_what_was_answered_and_resume_finishes_it_in_one_process(
     cluster: RayCluster, bank: Path, tmp_path: Path
 ) -> None:
-    with ScriptedServer(latency_s=0.2) as server:
+    with ScriptedServer(latency_s=1.0) as server:  # a busy machine may take seconds to hand on the signal
         child = started(cluster, tmp_path, *arguments(server, bank, "r", *on(cluster)))
-        when_asked(server, 20, lambda: child.send_signal(signal.SIGINT), child)
+        wait_until(lambda: len(server.bodies) >= 20, child)
+        child.send_signal(signal.SIGINT)
         _, errors = child.communicate(timeout=60)
         assert child.returncode == 130, errors
         kept = stored(tmp_path / "runs" / "r", "turn", "twin")
         n_kept = len(kept["turn"]) + len(kept["twin"])
         n_asked = len(server.bodies)
 
+        server.latency_s = 0.0
         resumed = scsafety("resume", "r", cwd=tmp_path)
 
     assert n_kept == n_asked < 2 * N_PAIRS
@@ -219,13 +218,17 @@ def test_many_runs_are_judged_anew_without_asking_the_target(cluster: RayCluster
 def test_a_node_killed_in_the_middle_costs_what_it_had_in_hand_and_nothing_else(
     cluster: RayCluster, bank: Path, tmp_path: Path
 ) -> None:
-    with ScriptedServer(latency_s=0.5) as server:
+    with ScriptedServer(latency_s=0.1) as server:
         assert scsafety(*arguments(server, bank, "whole"), cwd=tmp_path).returncode == 0
         server.asked.clear()
         server.bodies.clear()
         server.most_in_flight = 0
         child = started(cluster, tmp_path, *arguments(server, bank, "hit", *on(cluster)))
-        when_asked(server, N_PAIRS // 2, lambda: cluster.kill_node(1), child)
+        wait_until(lambda: len(server.bodies) >= N_PAIRS // 2, child)
+        server.held = True
+        wait_until(lambda: server.in_flight == IN_FLIGHT, child)  # so many only where both workers wait for answers
+        cluster.kill_node(1)
+        server.held = False
         _, errors = child.communicate(timeout=120)
 
     assert child.returncode == 0, errors
