@@ -114,10 +114,11 @@ class ScriptedServer:
         self.headers: list[dict[str, str]] = []
         self.times: list[float] = []  # monotonic, of each request
         self.in_flight = self.most_in_flight = 0
-        self.held = False  # nobody is answered as long as it is set
         self._seen: defaultdict[str, int] = defaultdict(int)
         self._ready = threading.Event()
         self._loop = asyncio.new_event_loop()
+        self._answers = asyncio.Event()
+        self._answers.set()
         self._stopping: asyncio.Event
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self.port = 0
@@ -136,6 +137,13 @@ class ScriptedServer:
     ) -> None:
         self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join(10)
+
+    def hold(self) -> None:
+        """Nobody is answered until `let_go`."""
+        self._loop.call_soon_threadsafe(self._answers.clear)
+
+    def let_go(self) -> None:
+        self._loop.call_soon_threadsafe(self._answers.set)
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -175,8 +183,7 @@ class ScriptedServer:
         self.asked[json.dumps(messages, ensure_ascii=False)] += 1
         self.times.append(time.monotonic())
         await asyncio.sleep(self.latency_s)
-        while self.held:
-            await asyncio.sleep(0.005)
+        await self._answers.wait()
         question = text_of(messages[-1])
         script = self.faults.get(question, [])
         nth = self._seen[question]

@@ -225,10 +225,10 @@ def test_a_node_killed_in_the_middle_costs_what_it_had_in_hand_and_nothing_else(
         server.most_in_flight = 0
         child = started(cluster, tmp_path, *arguments(server, bank, "hit", *on(cluster)))
         wait_until(lambda: len(server.bodies) >= N_PAIRS // 2, child)
-        server.held = True
+        server.hold()
         wait_until(lambda: server.in_flight == IN_FLIGHT, child)  # so many only where both workers wait for answers
         cluster.kill_node(1)
-        server.held = False
+        server.let_go()
         _, errors = child.communicate(timeout=120)
 
     assert child.returncode == 0, errors
