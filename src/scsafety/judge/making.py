@@ -144,7 +144,7 @@ class Calibration:
         self.kappa = float(figures(count(self._y.tolist(), given.tolist()))["qwk_even"])
         agrees = held_out(self.x, self._y, self._as_they_are, clusters)
         self.sure: NDArray[np.float64] = agrees[np.arange(len(given)), given]
-        self.threshold = cascade_threshold(self.sure, self.right)
+        self.threshold = cascade_threshold(*(of[_as_in_a_run(records)] for of in (self.sure, self.right)))
 
     def weights(self) -> list[list[float]]:
         return _rounded(fit_weights(self.x, self._y, self._even))
@@ -167,6 +167,15 @@ def _counts(records: Sequence[GoldRecord]) -> NDArray[np.float64]:
             for record in records
         ]
     )
+
+
+def _as_in_a_run(records: Sequence[GoldRecord]) -> NDArray[np.bool_]:
+    """(n,) which of them a cascade might meet: a model's answers to a bank's questions. All, where the labels have none such.
+
+    Plain questions and written answers are the easier ones: a threshold that counts them in lets too much pass.
+    """
+    found = np.array([record.origin == "real" and record.pair_id is not None for record in records])
+    return found if found.any() else ~found
 
 
 def write_graph(path: Path, base: Path, n_layers: int) -> None:
