@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,14 @@ def scsafety(
         check=False,
         **given,
     )
+
+
+def until(holds: Callable[[], object], child: subprocess.Popen[str]) -> None:
+    """Waits for something about a program that runs meanwhile; fails the test where that ends first."""
+    poll = threading.Event()
+    while not holds():
+        assert child.poll() is None, child.communicate()
+        poll.wait(0.005)
 
 
 def can_write(folder: Path) -> bool:

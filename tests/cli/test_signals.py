@@ -16,7 +16,7 @@ import pytest
 
 from scsafety import api
 from scsafety.engine import interrupt
-from tests.program import MAIN, PROGRAM, environment, said, scsafety
+from tests.program import MAIN, PROGRAM, environment, said, scsafety, until
 from tests.scripted_server import ScriptedServer
 from tests.small_bank import pair, write_bank
 
@@ -46,13 +46,6 @@ def start(bank: Path, *arguments: str, program: tuple[str, ...] = PROGRAM) -> St
 def run_of(server: ScriptedServer, bank: Path, *more: str) -> tuple[str, ...]:
     target = ("--model", "openai-compatible/x", "--base-url", server.base_url)
     return ("run", *target, "--judge", "offline-fast", "--bank", str(bank), "--name", "r", *more)
-
-
-def until(holds: Callable[[], object], child: subprocess.Popen[str]) -> None:
-    poll = threading.Event()
-    while not holds():
-        assert child.poll() is None, child.communicate()
-        poll.wait(0.005)
 
 
 def rows(bank: Path, sql: str) -> list[tuple[object, ...]]:

@@ -7,19 +7,18 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.cluster import two_nodes
-from tests.program import PROGRAM, environment, scsafety
+from tests.program import PROGRAM, environment, scsafety, until
 from tests.scripted_server import ScriptedServer
 from tests.small_bank import pair, twin, write_bank
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 pytest.importorskip("ray", reason="the extra `ray` is not installed")
@@ -100,13 +99,6 @@ def started(cluster: RayCluster, folder: Path, *given: str) -> subprocess.Popen[
     )  # fmt: skip
 
 
-def wait_until(true: Callable[[], bool], child: subprocess.Popen[str]) -> None:
-    poll = threading.Event()
-    while not true():
-        assert child.poll() is None, child.stderr.read() if child.stderr else ""
-        poll.wait(0.005)
-
-
 def stored(folder: Path, *tables: str) -> dict[str, list[Any]]:
     """What must be equal: items, answers, verdicts; never times and attempts."""
     sql = {
@@ -147,7 +139,7 @@ def test_ctrl_c_keeps_what_was_answered_and_resume_finishes_it_in_one_process(
 ) -> None:
     with ScriptedServer(latency_s=1.0) as server:  # a busy machine may take seconds to hand on the signal
         child = started(cluster, tmp_path, *arguments(server, bank, "r", *on(cluster)))
-        wait_until(lambda: len(server.bodies) >= 20, child)
+        until(lambda: len(server.bodies) >= 20, child)
         child.send_signal(signal.SIGINT)
         _, errors = child.communicate(timeout=60)
         assert child.returncode == 130, errors
@@ -224,9 +216,9 @@ def test_a_node_killed_in_the_middle_costs_what_it_had_in_hand_and_nothing_else(
         server.bodies.clear()
         server.most_in_flight = 0
         child = started(cluster, tmp_path, *arguments(server, bank, "hit", *on(cluster)))
-        wait_until(lambda: len(server.bodies) >= N_PAIRS // 2, child)
+        until(lambda: len(server.bodies) >= N_PAIRS // 2, child)
         server.hold()
-        wait_until(lambda: server.in_flight == IN_FLIGHT, child)  # so many only where both workers wait for answers
+        until(lambda: server.in_flight == IN_FLIGHT, child)  # so many only where both workers wait for answers
         cluster.kill_node(1)
         server.let_go()
         _, errors = child.communicate(timeout=120)

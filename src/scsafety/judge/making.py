@@ -172,7 +172,7 @@ def _counts(records: Sequence[GoldRecord]) -> NDArray[np.float64]:
 def _as_in_a_run(records: Sequence[GoldRecord]) -> NDArray[np.bool_]:
     """(n,) which of them a cascade might meet: a model's answers to a bank's questions. All, where the labels have none such.
 
-    Plain questions and written answers are the easier ones: a threshold that counts them in lets too much pass.
+    Where a judge is sure it is right more often on plain questions and written answers: counted in, they let too much pass.
     """
     found = np.array([record.origin == "real" and record.pair_id is not None for record in records])
     return found if found.any() else ~found
