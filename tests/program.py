@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from tests.scripted_server import ScriptedServer
+
     Done = subprocess.CompletedProcess[str]
 
 MAIN = "from scsafety.cli import main; main()"
@@ -62,6 +64,17 @@ def until(holds: Callable[[], object], child: subprocess.Popen[str]) -> None:
     while not holds():
         assert child.poll() is None, child.communicate()
         poll.wait(0.005)
+
+
+def kill_after(child: subprocess.Popen[bytes], server: ScriptedServer, *, n_requests: int, delay_s: float) -> None:
+    """SIGKILL once the server has seen so many more requests, a moment later; nothing where the program has ended before."""
+    wanted = len(server.bodies) + n_requests
+    poll = threading.Event()
+    while len(server.bodies) < wanted and child.poll() is None:
+        poll.wait(0.001)
+    poll.wait(delay_s)
+    if child.poll() is None:
+        child.kill()
 
 
 def can_write(folder: Path) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
 import signal
 import sqlite3
@@ -20,7 +19,7 @@ from scsafety import api
 from scsafety.engine.events import AttackerCalled, Event, Progress
 from scsafety.engine.settings import Policy
 from scsafety.errors import ConfigError
-from tests.program import PROGRAM, scsafety
+from tests.program import PROGRAM, kill_after, scsafety
 from tests.scripted_server import ScriptedServer
 from tests.small_bank import pair, twin, write_bank
 
@@ -379,14 +378,3 @@ def undisturbed_and_killed(
     assert program("resume", "killed", "--out", str(out)).wait(120) == 0
     assert set(server.asked) == asked_whole
     return kills, n_asked
-
-
-def kill_after(child: subprocess.Popen[bytes], server: ScriptedServer, *, n_requests: int, delay_s: float) -> None:
-    """Kill once the server has seen so many more requests, a random moment later."""
-    wanted = len(server.bodies) + n_requests
-    poll = threading.Event()
-    while len(server.bodies) < wanted and child.poll() is None:
-        poll.wait(0.001)
-    poll.wait(delay_s)
-    if child.poll() is None:
-        os.kill(child.pid, signal.SIGKILL)

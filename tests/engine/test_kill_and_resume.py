@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import sqlite3
 import subprocess
-import sys
-import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.program import PROGRAM, kill_after
 from tests.scripted_server import ScriptedServer
 
 if TYPE_CHECKING:
@@ -20,7 +18,6 @@ if TYPE_CHECKING:
 
 N_KILLS = 20
 CONCURRENCY = 4
-PROGRAM = (sys.executable, "-c", "from scsafety.cli import main; main()")
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
@@ -49,7 +46,7 @@ def test_a_run_killed_at_twenty_random_instants_and_resumed_equals_an_undisturbe
         command: tuple[str, ...] = ("run", *address, *arguments, "--name", "killed")
         while kills < N_KILLS:
             child = _program(*command)
-            _kill_after(child, server, n_requests=rng.randint(1, 9), delay_s=rng.uniform(0, 0.06))
+            kill_after(child, server, n_requests=rng.randint(1, 9), delay_s=rng.uniform(0, 0.06))
             assert child.wait(60) == -signal.SIGKILL, (
                 "the run came to its end before the kill: too few turns for the test"
             )
@@ -70,17 +67,6 @@ def test_a_run_killed_at_twenty_random_instants_and_resumed_equals_an_undisturbe
 
 def _program(*arguments: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([*PROGRAM, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def _kill_after(child: subprocess.Popen[bytes], server: ScriptedServer, *, n_requests: int, delay_s: float) -> None:
-    """Kill once the server has seen so many more requests, a random moment later."""
-    wanted = len(server.bodies) + n_requests
-    poll = threading.Event()
-    while len(server.bodies) < wanted and child.poll() is None:
-        poll.wait(0.001)
-    poll.wait(delay_s)
-    if child.poll() is None:
-        os.kill(child.pid, signal.SIGKILL)
 
 
 def _views(folder: Path) -> dict[str, list[Any]]:
