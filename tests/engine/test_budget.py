@@ -86,6 +86,23 @@ def test_a_judges_calls_count_too_and_retries_with_them(bank: Path, tmp_path: Pa
     assert len(server.bodies) == 2 * 21 + 2
 
 
+def test_of_answers_judged_anew_those_count_as_done_that_have_a_verdict(bank: Path, tmp_path: Path) -> None:
+    def answer(_: list[dict[str, str]]) -> str:
+        return json.dumps({"reason": "r", "score": 1, "label": "answered"})
+
+    with ScriptedServer() as server, ScriptedServer(answer) as judge:
+        run(server, bank, tmp_path)
+        counts = []
+        for cap in (5, None):
+            watch, policy = api.Watch(), Policy(max_calls=cap, judge_concurrency=1)
+            api.judge_run(
+                "r", "openai-compatible/j", judge_base_url=judge.base_url, policy=policy, watch=watch, out=tmp_path
+            )
+            counts.append((watch.progress.turns_done, watch.progress.turns_expected))
+
+    assert counts == [(5, 21), (16, 16)]
+
+
 @pytest.mark.usefixtures("prices")
 def test_a_cap_on_cost_stops_by_the_users_prices(bank: Path, tmp_path: Path) -> None:
     with ScriptedServer() as server:

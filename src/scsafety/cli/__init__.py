@@ -81,7 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         show()
         code = getattr(error, "exit_code", 2)
     if code == INTERRUPTED:  # typer turns most interrupts into this code itself
-        _say("interrupted; everything that was answered is kept, `scsafety resume` goes on")
+        _say(
+            "interrupted; everything that was answered is kept: `scsafety resume` goes on with a run, else the same command does"
+        )
     sys.exit(code or 0)
 
 

@@ -255,8 +255,8 @@ class _Judging:
 class _Rejudging(_Judging):
     """Nobody is asked: the verdicts are what progress is made in."""
 
-    async def _judge_turn(self, key: DialogueKey, seq: int, case: Case | None) -> None:
-        await super()._judge_turn(key, seq, case)
+    def _count(self, verdict: Verdict) -> None:
+        super()._count(verdict)
         self.progress.turns_done += 1
 
 
