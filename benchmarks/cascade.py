@@ -3,7 +3,8 @@
     PYTHONPATH=. python benchmarks/cascade.py
 
 The LLM judge is scripted: a server that agrees with gold on 95% of the answers, its errors drawn independently. The whole
-path is real: cascade, HTTP, prompt, parser. `offline-fast` gets its threshold from the dev split in the same way as `offline`.
+path is real: cascade, HTTP, prompt, parser. `offline-fast` gets its threshold as `offline` did: from dev's real answers to
+bank questions.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ def scripted(records: tuple[GoldRecord, ...]) -> ScriptedServer:
 
 
 def threshold_of_offline_fast() -> float:
-    records, items = load_gold(split="dev"), {item.id: item for item in load_bank().items}
+    records = [record for record in load_gold(split="dev") if record.origin == "real" and record.pair_id]
+    items = {item.id: item for item in load_bank().items}
     judge = OfflineFastJudge()
     verdicts = [asyncio.run(judge.judge(gold_case(record, items), on_call=lambda _: None)) for record in records]
     confidence = np.array([verdict.confidence for verdict in verdicts])
@@ -57,6 +59,7 @@ def main() -> None:
         for judge in (
             "openai-compatible/j",
             "cascade:offline,openai-compatible/j",
+            "cascade:offline-large,openai-compatible/j",
             f"cascade:offline-fast@{threshold:g},openai-compatible/j",
         ):
             found = api.check_judge_against(judge, judge_base_url=server.base_url, fresh=True)
