@@ -115,6 +115,17 @@ class Desk:
         """One task again, as after an undo; None for one that is not on this desk."""
         return self._task(name, task) if task in self._turns else None
 
+    def shares(self) -> dict[str, list[Task]]:
+        """All that is left, dealt out at once: each task to one annotator in turn, or to two where two are to label it."""
+        found: dict[str, list[Task]] = {name: [] for name in self.annotators}
+        for task in self.order:
+            done = [name for name in self.annotators if self._done(name, task)]
+            wanted = (2 if task in self._needs_two else 1) - len(done)
+            free = sorted((name for name in self.annotators if name not in done), key=lambda name: len(found[name]))
+            for name in free[: max(wanted, 0)]:
+                found[name].append(self._task(name, task))
+        return found
+
     def take(self, name: str, labels: Sequence[Label]) -> int:
         """Store labels and commit; how many were new. One that is older than what is stored changes nothing."""
         new = 0
