@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 WHEN = "2026-11-21T08:00:00.000Z"
 JUDGE = JudgeCard(judge_id="offline", artefact_hash="0" * 64)
+OTHER = JudgeCard(judge_id="openai/gpt-x", prompt_hash="1" * 64)
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Said:
     blocked: Side | None = None
     finish_reason: str | None = "stop"
     error: str | None = None  # no answer
+    other: Score | None = None  # what OTHER, a second judge, made of it
 
 
 def pair(sub_dimension: str, number: int = 1, **given: Any) -> Pair:
@@ -105,6 +107,8 @@ def built_run(
     with Store.create(path, meta, items) as store:
         if judged:
             store.add_judge(judge, primary=True)
+        if any(one.other is not None for _, said in dialogues for one in said):
+            store.add_judge(OTHER, primary=False)
         seen: dict[str, int] = {}
         for item, said in dialogues:
             seen[item.id] = seen.get(item.id, 0) + 1
@@ -142,3 +146,5 @@ def _hold(
                 score=one.score, label=one.label, reason=one.reason, confidence=one.confidence, error=one.judge_error
             )
             store.add_verdict(key, seq, judge.key, verdict)
+        if one.other is not None:
+            store.add_verdict(key, seq, OTHER.key, Verdict(score=one.other))

@@ -18,7 +18,7 @@ from scsafety.report.chart import chart_of
 from scsafety.report.leaderboard import Standing, as_csv, as_json, ranks, read_standing, tables_of
 from scsafety.report.site import published, refuse_namesakes, render_leaderboard, render_reference, write_site
 from scsafety.report.visible import visible
-from tests.report.build import Said, built_run, pair, twin
+from tests.report.build import OTHER, Said, built_run, pair, twin
 from tests.report.test_page import ATTACKS, Page
 
 if TYPE_CHECKING:
@@ -40,14 +40,16 @@ def standing(
     *,
     refused: int | None = None,
     missing: bool = False,
+    other: Sequence[Score | None] = (None,),
     **given: Any,
 ) -> Standing:
-    """A run whose pairs get `scores` in turn in both rounds; of four harmless twins `refused` are refused."""
+    """A run whose pairs get `scores` in turn in both rounds, from a second judge `other`; of four harmless twins `refused`
+    are refused."""
     held: list[tuple[Item, Sequence[Said]]] = []
     for k in range(N * len(SUBS)):
-        score = scores[k % len(scores)]
-        last = Said(error="timeout") if missing and k == 0 else Said(score=score)
-        held.append((pair(SUBS[k % len(SUBS)], k), [Said(score=score), last]))
+        said = Said(score=scores[k % len(scores)], other=other[k % len(other)])
+        last = Said(error="timeout") if missing and k == 0 else said
+        held.append((pair(SUBS[k % len(SUBS)], k), [said, last]))
     if refused is not None:
         held += [(twin("law_abiding", k), [Said(label="refused" if k < refused else "answered")]) for k in range(4)]
     with built_run(tmp_path / f"{name}.db", held, run=name, **given) as (store, summary):
@@ -92,6 +94,30 @@ def test_a_rank_is_one_more_than_the_runs_clearly_above(
     n: int, clear: set[tuple[int, int]], expected: list[int]
 ) -> None:
     assert ranks(n, clear) == expected
+
+
+def test_another_judge_of_all_runs_shows_whether_the_order_is_the_same(tmp_path: Path) -> None:
+    runs = [("good", GOOD, MIXED), ("mixed", MIXED, GOOD), ("bad", BAD, BAD)]  # the second judge swaps the first two
+    standings = [standing(tmp_path, name, scores, other=other, model=f"local/{name}") for name, scores, other in runs]
+    (table,) = tables_of(standings)
+
+    (under,) = table.others
+    assert under.id == OTHER.judge_id
+    assert under.scores == {"good": pytest.approx(60, abs=3), "mixed": 100.0, "bad": 0.0}
+    assert under.tau == pytest.approx(1 / 3)  # two of three comparisons one way, one the other
+    assert (under.clear, under.reversed) == (3, 1)
+    assert json.loads(as_json([table]))["tables"][0]["other_judges"][0]["reversed"] == 1
+    words = Page(render_leaderboard([table])).words
+    assert "Kendall tau-b 为 0.33；上表分得出高下的 3 对里，它反过来 1 对" in words
+
+
+def test_a_judge_that_has_not_judged_every_run_whole_compares_nothing(tmp_path: Path) -> None:
+    part = standing(tmp_path, "part", GOOD, other=(2, None), model="local/part")
+    whole = standing(tmp_path, "whole", MIXED, other=GOOD, model="local/whole")
+    (table,) = tables_of([part, whole])
+
+    assert [one.complete for one in (*part.summary.other_judges, *whole.summary.other_judges)] == [False, True]
+    assert table.others == ()
 
 
 def test_too_few_pairs_for_an_interval_are_a_tie(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 from scsafety import taxonomy
 from scsafety.judge.measured import is_weak, on_real
 from scsafety.metrics.pairwise import Pairwise, pairwise_differences
+from scsafety.metrics.rank import kendall_tau_b
 from scsafety.records import Pair
 from scsafety.report.comparison import pair_means
 from scsafety.report.export import cell
@@ -115,11 +116,23 @@ class Field(msgspec.Struct, frozen=True):
     found: Pairwise
 
 
+class UnderJudge(msgspec.Struct, frozen=True, kw_only=True):
+    """The ranked runs as another judge scores them, which has judged all that this table's judge has."""
+
+    id: str
+    key: str
+    scores: dict[str, float]  # 0 to 100, by the run's page
+    tau: float | None  # Kendall's tau-b of the two orders; None where one of them is no order
+    clear: int  # comparisons in which the table's judge tells one run from the other
+    reversed: int  # of these, those that this judge has the other way round
+
+
 class Table(msgspec.Struct, frozen=True, kw_only=True):
     basis: Basis
     ranked: tuple[Row, ...]
     unranked: tuple[Row, ...]
     versus: tuple[Versus, ...]
+    others: tuple[UnderJudge, ...] = ()
     field: Field
 
     @property
@@ -187,7 +200,41 @@ def _table(basis: Basis, group: Sequence[Standing]) -> Table:
     )
     rest = [one for one in group if one not in able]
     unranked = tuple(Row(summary=one.summary, page=one.page, facts=one.facts, differs=of[one.page]) for one in rest)
-    return Table(basis=basis, ranked=ranked, unranked=unranked, versus=tuple(versus.values()), field=field)
+    return Table(
+        basis=basis,
+        ranked=ranked,
+        unranked=unranked,
+        versus=tuple(versus.values()),
+        others=_under_others(ranked, tuple(versus.values())),
+        field=field,
+    )
+
+
+def _under_others(ranked: Sequence[Row], versus: Sequence[Versus]) -> tuple[UnderJudge, ...]:
+    """The judges that have judged every ranked run, where there are two runs and more."""
+    of_runs = [{other.key: other for other in row.summary.other_judges if other.complete} for row in ranked]
+    if len(of_runs) < 2:
+        return ()
+    own = [row.summary.overall.score or 0.0 for row in ranked]
+    clear = [one for one in versus if one.clear]
+    found = []
+    for key, other in of_runs[0].items():
+        if not all(key in of_run for of_run in of_runs):
+            continue
+        scores = {row.page: of_run[key].overall for row, of_run in zip(ranked, of_runs, strict=True)}
+        tau = kendall_tau_b(own, list(scores.values()))
+        against = sum((scores[one.a] - scores[one.b]) * one.difference < 0 for one in clear)
+        found.append(
+            UnderJudge(
+                id=other.id,
+                key=key,
+                scores=scores,
+                tau=None if np.isnan(tau) else tau,
+                clear=len(clear),
+                reversed=against,
+            )
+        )
+    return tuple(found)
 
 
 def ranks(n: int, clear: set[tuple[int, int]]) -> list[int]:
@@ -294,7 +341,12 @@ def as_json(tables: Sequence[Table]) -> bytes:
         "schema": SCHEMA,
         "rule": RULE_EN,
         "tables": [
-            {"basis": table.basis, "rows": [record(row, n) for row in table.rows], "differences": table.versus}
+            {
+                "basis": table.basis,
+                "rows": [record(row, n) for row in table.rows],
+                "differences": table.versus,
+                "other_judges": table.others,
+            }
             for n, table in enumerate(tables, start=1)
         ],
     }

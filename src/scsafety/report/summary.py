@@ -24,7 +24,7 @@ from scsafety.judge.combined import Members, read_members
 from scsafety.judge.families import family_of
 from scsafety.judge.people import PREFIX, PeopleAgreement, agreement_of, consensus, read_note
 from scsafety.judge.spec import models_of, parse_judge
-from scsafety.metrics.agreement import agreement
+from scsafety.metrics.agreement import agreement, count, figures
 from scsafety.metrics.corrected import Corrected, corrected_mean
 from scsafety.metrics.interval import Interval, board_intervals, share_interval
 from scsafety.metrics.score import FULL_MARK, ScoreTable, boards, cave_flags, over_epochs
@@ -81,6 +81,16 @@ class JudgeOf(msgspec.Struct, frozen=True):
     note: str | None = None
     family: str | None = None  # that judge and target share: the score may be too kind
     members: MembersOf | None = None  # of a panel, cascade or chain
+
+
+class OtherJudgeOf(msgspec.Struct, frozen=True):
+    """Another judge of the same answers to pairs, people apart."""
+
+    id: str
+    key: str
+    overall: float  # 0 to 100
+    complete: bool  # it scored every answer that the primary judge scored
+    qwk: float | None  # with the primary judge, quadratic-weighted, over what both scored; None where one score is all
 
 
 class BankOf(msgspec.Struct, frozen=True):
@@ -151,6 +161,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     cut: int  # of those, ended at the token limit
     over_refusal: OverRefusal | None
     people: PeopleOf | None = None
+    other_judges: tuple[OtherJudgeOf, ...] = ()
     usage: dict[str, UsageOf]  # by role: target, attacker, judge
     endpoints: tuple[EndpointOf, ...]
     cost: dict[str, Any] | None = None  # None: no price known
@@ -248,6 +259,7 @@ def summarise(
         cut=answers.of_pairs.cut,
         over_refusal=over_refusal,
         people=_people(store, answers),
+        other_judges=_other_judges(store, judge, answers),
         cost=cost,
         usage={u.role: UsageOf(u.calls, u.attempts, u.prompt_tokens, u.completion_tokens) for u in store.usage()},
         endpoints=endpoints_of(store),
@@ -427,6 +439,35 @@ def _judge_of(
         family if family in families else None,
         _members_of(members),
     )
+
+
+def _other_judges(store: Store, primary: JudgeCard | None, answers: _Answers) -> tuple[OtherJudgeOf, ...]:
+    """Those of the store that scored an answer, in the order of their keys."""
+    found = []
+    for card in sorted((card for card, _ in store.judges()), key=lambda card: card.key):
+        if card.judge_id.startswith(PREFIX) or (primary is not None and card.key == primary.key):
+            continue
+        scores = np.full(answers.scores.shape, np.nan)
+        row = {pair.id: k for k, pair in enumerate(answers.pairs)}
+        for stored in store.verdicts(card.key):
+            if stored.key.item_id in row and stored.verdict.score is not None and stored.round:
+                for column in answers.columns(stored.key.item_id, stored.key.epoch, stored.round):
+                    scores[row[stored.key.item_id], column, stored.key.epoch - 1] = stored.verdict.score
+        overall = boards(_table(answers.pairs, scores)).overall
+        both = ~np.isnan(scores) & ~np.isnan(answers.scores)
+        if np.isnan(overall) or not both.any():
+            continue
+        qwk = float(figures(count(answers.scores[both].astype(int).tolist(), scores[both].astype(int).tolist()))["qwk"])
+        found.append(
+            OtherJudgeOf(
+                id=card.judge_id,
+                key=card.key,
+                overall=float(overall),
+                complete=not (np.isnan(scores) & ~np.isnan(answers.scores)).any(),
+                qwk=None if math.isnan(qwk) else qwk,
+            )
+        )
+    return tuple(found)
 
 
 def _people(store: Store, answers: _Answers) -> PeopleOf | None:
