@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from scsafety import store as store_module
 from scsafety.errors import StoreError
 from scsafety.records import Call, CallRole, DialogueKey, JudgeCard, Message, Reply, Step, Turn, Verdict
-from scsafety.store import Store
+from scsafety.store import Store, file, schema
 from tests.program import WITHOUT_OVERRIDE, can_write
 from tests.small_bank import pair, twin
 
@@ -77,7 +76,7 @@ def answers(store: Store) -> list[tuple[object, ...]]:
 def test_the_migrations_applied_are_recorded_with_their_time(store: Store) -> None:
     rows = store.query("SELECT name, applied_at FROM migration")
 
-    assert [name for name, _ in rows] == [migration.__name__ for migration in store_module.MIGRATIONS]
+    assert [name for name, _ in rows] == [migration.__name__ for migration in schema.MIGRATIONS]
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z", applied_at) for _, applied_at in rows)
 
 
@@ -87,7 +86,7 @@ def test_an_older_store_is_brought_up_to_date_by_a_writer_and_refused_to_a_reade
     def m999_later(db: sqlite3.Connection) -> None:
         db.execute("CREATE TABLE later (x)")
 
-    monkeypatch.setattr(store_module, "MIGRATIONS", (*store_module.MIGRATIONS, m999_later))
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, m999_later))
 
     with pytest.raises(StoreError, match=r"older scsafety; `scsafety resume`"):
         Store.open(closed)
@@ -181,7 +180,7 @@ def test_a_store_from_before_scenarios_keeps_its_steps_and_takes_new_kinds(close
     old = Step(seq=1, kind="question", asked="a", said="s", found={"next_question": "q"}, created_at=NOON)
     change(closed, "DROP TABLE step", "DELETE FROM migration WHERE name = 'm005_steps_of_more_strategies'")
     db = sqlite3.connect(closed)
-    store_module.m003_steps_of_attacks(db)
+    schema.m003_steps_of_attacks(db)
     db.close()
     row = (1, 1, "question", 1, "a", "s", None, '{"next_question": "q"}', NOON)
     change(closed, f"INSERT INTO step SELECT 7, {', '.join('NULL' if x is None else repr(x) for x in row)}")
@@ -560,7 +559,7 @@ def test_a_second_writer_is_refused_until_the_first_is_gone(tmp_path: Path) -> N
 def test_a_store_that_another_program_locks_is_refused_with_the_reason(
     closed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(file, "BUSY_TIMEOUT_S", 0.05)
     with Store.open(closed, write=True) as store:
         other = sqlite3.connect(closed, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
