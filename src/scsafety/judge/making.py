@@ -107,12 +107,12 @@ def make_judge(
     without = best.x.copy()  # as the judge reads a record of no pair: most are that already
     if bare:
         without[of_pairs] = read(kept, bare, slice(n, None))
-    both = Calibration(np.vstack([best.x, without]), [*dev, *dev])
+    x, both = np.vstack([best.x, without]), [*dev, *dev]
     trained = Trained(
         base=recipe.base,
         layers=recipe.layers,
-        weights=both.weights(),
-        sure=both.sure_weights(),
+        weights=_fitted(x, both, _counts(both)),
+        sure=_fitted(x, both, np.ones(len(both))),
         cascade_threshold=best.threshold,
         gold_hash=gold_hash([*train, *dev]),
         excerpts=recipe.excerpts,
@@ -136,25 +136,22 @@ class Calibration:
     """Features, (n, 3), of labelled answers; every figure is of records calibrated without their own pair."""
 
     def __init__(self, x: NDArray[np.float64], records: Sequence[GoldRecord]) -> None:
-        self.x, self._y = x, np.array([record.score for record in records])
-        self._even, self._as_they_are = _counts(records), np.ones(len(records))
+        self.x, y = x, _scores(records)
         clusters = [record.cluster for record in records]
-        given = held_out(self.x, self._y, self._even, clusters).argmax(axis=1)
-        self.right: NDArray[np.bool_] = given == self._y
-        self.kappa = float(figures(count(self._y.tolist(), given.tolist()))["qwk_even"])
-        agrees = held_out(self.x, self._y, self._as_they_are, clusters)
+        given = held_out(x, y, _counts(records), clusters).argmax(axis=1)
+        self.right: NDArray[np.bool_] = given == y
+        self.kappa = float(figures(count(y.tolist(), given.tolist()))["qwk_even"])
+        agrees = held_out(x, y, np.ones(len(y)), clusters)
         self.sure: NDArray[np.float64] = agrees[np.arange(len(given)), given]
         self.threshold = cascade_threshold(*(of[_as_in_a_run(records)] for of in (self.sure, self.right)))
 
-    def weights(self) -> list[list[float]]:
-        return _rounded(fit_weights(self.x, self._y, self._even))
 
-    def sure_weights(self) -> list[list[float]]:
-        return _rounded(fit_weights(self.x, self._y, self._as_they_are))
+def _fitted(x: NDArray[np.float64], records: Sequence[GoldRecord], counts: NDArray[np.float64]) -> list[list[float]]:
+    return cast("list[list[float]]", np.round(fit_weights(x, _scores(records), counts), 5).tolist())
 
 
-def _rounded(weights: NDArray[np.float64]) -> list[list[float]]:
-    return cast("list[list[float]]", np.round(weights, 5).tolist())
+def _scores(records: Sequence[GoldRecord]) -> NDArray[np.int64]:
+    return np.array([record.score for record in records])
 
 
 def _counts(records: Sequence[GoldRecord]) -> NDArray[np.float64]:
