@@ -53,6 +53,26 @@ def test_it_learns_and_the_network_says_what_was_learned(tmp_path: Path) -> None
     assert said == [one.score for one in examples()[:12]]
 
 
+def test_it_learns_the_reasons_too_where_the_recipe_counts_them(tmp_path: Path) -> None:
+    base = write_small_model(tmp_path / "small.gguf")
+    given = [msgspec.structs.replace(one, reason=str((one.score + 1) % 3)) for one in examples()]  # a digit: read back
+    graph = tmp_path / "graph.onnx"
+    write_graph(graph, base, 3)
+
+    def said_behind_the_question_why(reason_count: float) -> list[int]:
+        recipe = msgspec.structs.replace(RECIPE, epochs=6, reason_count=reason_count)
+        folder = tmp_path / str(reason_count)
+        write_model(folder, base, graph, train_adapter(base, given, recipe, tmp_path / f"work{reason_count}")[-1], 3)
+        network = Network(folder)
+        prompts = [write_prompt(one.case, RECIPE.excerpts) for one in given[:12]]
+        assert [int(network.read(prompt).argmax()) for prompt in prompts] == [one.score for one in given[:12]]
+        return [int(network.read(prompt + training.ASKED_WHY).argmax()) for prompt in prompts]
+
+    reasons = [int(one.reason) for one in given[:12]]
+    assert said_behind_the_question_why(1.0) == reasons
+    assert said_behind_the_question_why(0.0) != reasons
+
+
 def test_an_interrupted_training_ends_with_the_same_adapter(tmp_path: Path) -> None:
     base = write_small_model(tmp_path / "small.gguf")
     whole = train_adapter(base, examples(), RECIPE, tmp_path / "whole")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 SCORES = 3
 BOUND = 1.2816  # standard errors: the 90% quantile of a normal distribution
-RIDGE = 15.0  # chosen on the dev split by cross-validation, as is the weight of real answers
+RIDGE = 15.0  # chosen on the dev split by cross-validation
 
 
 def fit_weights(

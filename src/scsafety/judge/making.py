@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from scsafety.targets.model_file import OnProgress
 
 WORK = "training"  # folder of checkpoints, gone at the end
-REAL_COUNTS = 3.0  # of a real answer in the calibration, against 1 of a written one: real answers decide
 FOLDS = 5
 
 
@@ -84,7 +83,9 @@ def make_judge(
         raise ConfigError(f"of {recipe.layers} layers {recipe.frozen} stay as they are: nothing would be learned")
     folder.mkdir(parents=True, exist_ok=True)
     base = pull(embedded_model(recipe.base), on_progress=on_pull)
-    examples = [Example(gold_case(record, items), record.score, record.origin == "real") for record in train]
+    examples = [
+        Example(gold_case(record, items), record.score, record.origin == "real", record.note) for record in train
+    ]
     try:
         write_graph(folder / GRAPH, base, recipe.layers)
         adapters = train_adapter(base, examples, recipe, folder / WORK, on_progress=on_progress)
@@ -160,7 +161,7 @@ def _counts(records: Sequence[GoldRecord]) -> NDArray[np.float64]:
     n_real = sum(record.origin == "real" for record in records)
     return np.array(
         [
-            REAL_COUNTS * n_real / (3 * n[record.origin, record.score]) if record.origin == "real" else 1.0
+            n_real / (3 * n[record.origin, record.score]) if record.origin == "real" else 1.0
             for record in records
         ]
     )

@@ -1,8 +1,9 @@
 """Makes an offline judge: a LoRA adapter (Hu et al., 2021) on the lower layers of an embedded model.
 
-The model learns to say 0, 1 or 2 after the prompt of `offline.py`. The lowest layers stay as they are, so what they make
-of every prompt is worked out once and kept; the rest trains in bfloat16, prompts laid end to end so that nothing is
-padded. Needs the extra `train`; two cores are enough.
+The model learns to say 0, 1 or 2 after the prompt of `offline.py`, and where the recipe says so the label's one-line reason
+as well, asked for in the digit's place (Hsieh et al., 2023, section 3.2); a judge never gives one. The lowest layers stay
+as they are, so what they make of every text is worked out once and kept; the rest trains in bfloat16, texts laid end to end
+so that nothing is padded. Needs the extra `train`; two cores are enough.
 """
 
 from __future__ import annotations
@@ -33,8 +34,10 @@ CHECKPOINT = "checkpoint.safetensors"
 CHUNK_TOKENS = 4_000  # read at once where nothing is learned
 WARM_UP = 15  # steps
 
+ASKED_WHY = "\n理由："
+UNSAID = "无"
+
 T = TypeVar("T")
-Shown = tuple[str, int, float]  # prompt, score, how much it counts
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +53,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     without_item: float = 0.15  # share of the prompts that are shown without risk_point and good_answer
     without_system: float = 0.5  # share of those of no pair that are shown without the system prompt
     written_count: float = 0.6  # of a written answer, against 1 of a real one: real answers decide
+    reason_count: float = 0.5  # of the reason's loss, against 1 of the score's
     excerpts: Excerpts = Excerpts()
     beside: Literal["offline"] | None = None  # a shipped judge that is asked too
     seed: int = 0
@@ -62,6 +66,7 @@ RECIPES = {
         layers=20,
         frozen=14,
         learning_rate=3e-4,
+        reason_count=0.0,
         excerpts=Excerpts(good_answer=100, answered_before=(60, 20), answer=(240, 120)),
         beside="offline",
     ),
@@ -72,6 +77,20 @@ class Example(msgspec.Struct, frozen=True):
     case: Case
     score: int
     is_real: bool
+    reason: str = ""  # one line, as the label defends itself
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """An example as one epoch has it."""
+
+    prompt: str
+    reason: str  # behind the prompt, to be learned too; empty where the recipe has none
+    score: int
+    counts: float
+
+    @property
+    def text(self) -> tuple[str, str]:
+        return self.prompt, self.reason
 
 
 class TrainProgress(msgspec.Struct, frozen=True):
@@ -105,7 +124,7 @@ def train_adapter(
     adapters = [folder / f"epoch{epoch + 1}.gguf" for epoch in range(recipe.epochs)]
     made_of = _made_of(recipe, epochs)
     start = learner.load(folder / CHECKPOINT, made_of)
-    wanted = {prompt for shown in epochs[start:] for prompt, _, _ in shown}
+    wanted = {one.text for shown in epochs[start:] for one in shown}
     for done, total in learner.remember(wanted):
         on_progress(TrainProgress("lower layers", done, total))
     n_steps = sum(map(len, orders))
@@ -150,7 +169,8 @@ def _shown(examples: Sequence[Example], recipe: Recipe, drawn: random.Random) ->
         if case.item is None and example.is_real and drawn.random() < recipe.without_system:
             case = msgspec.structs.replace(case, system=None)
         counts = rarer[example.score] * (1.0 if example.is_real else recipe.written_count)
-        found.append((write_prompt(case, recipe.excerpts), example.score, counts))
+        reason = (example.reason or UNSAID) if recipe.reason_count else ""
+        found.append(Shown(write_prompt(case, recipe.excerpts), reason, example.score, counts))
     return found
 
 
@@ -173,7 +193,7 @@ class _Learner:
 
         self.layers = [{name: half(array) for name, array in decoder.layer(n).items()} for n in range(recipe.layers)]
         self.embedding, self.last_norm = half(decoder.embedding()), half(decoder.last_norm())
-        self.digits = self.embedding[[self.ids(str(score))[0] for score in range(3)]].float()
+        self.digits = self.embedding[[self._ids(str(score))[0] for score in range(3)]].float()
         self.turn = torch.tensor(decoder.shape.frequencies())
         self.named: dict[str, Any] = {}
         for n in range(recipe.frozen, recipe.layers):
@@ -184,41 +204,68 @@ class _Learner:
                 self.named[name_of(n, matrix, "a")] = torch.nn.Parameter(a)
                 self.named[name_of(n, matrix, "b")] = torch.nn.Parameter(torch.zeros(n_out, recipe.rank))
         self.optimizer = torch.optim.AdamW(self.named.values(), lr=recipe.learning_rate, weight_decay=0.01)
-        self.kept: dict[str, Any] = {}  # what the frozen layers make of a prompt
+        self.kept: dict[tuple[str, str], Any] = {}  # what the frozen layers make of a text
 
-    def ids(self, prompt: str) -> list[int]:
-        return list(self.tokenizer.encode(prompt).ids)
+    def _ids(self, text: str) -> list[int]:
+        return list(self.tokenizer.encode(text).ids)
+
+    def _parts(self, text: tuple[str, str]) -> tuple[list[int], list[int], list[int]]:
+        """Token ids of the prompt, of what asks for the reason, and of the reason."""
+        prompt, reason = text
+        return self._ids(prompt), self._ids(ASKED_WHY) if reason else [], self._ids(reason)
 
     def batches(self, shown: Sequence[Shown], drawn: random.Random) -> list[list[Shown]]:
         """Of about one length each and in a random order; lengths count with a little noise, to mix them anew."""
-        length = {prompt: len(self.ids(prompt)) for prompt, _, _ in shown}
-        noisy = sorted(shown, key=lambda one: length[one[0]] + drawn.uniform(0, 25))
-        found = _packed(noisy, [length[one[0]] for one in noisy], self.recipe.batch_tokens)
+        length = {one.text: sum(map(len, self._parts(one.text))) for one in shown}
+        noisy = sorted(shown, key=lambda one: length[one.text] + drawn.uniform(0, 25))
+        found = _packed(noisy, [length[one.text] for one in noisy], self.recipe.batch_tokens)
         drawn.shuffle(found)
         return found
 
-    def remember(self, prompts: set[str]) -> Iterator[tuple[int, int]]:
+    def remember(self, texts: set[tuple[str, str]]) -> Iterator[tuple[int, int]]:
         """Works out what the frozen layers make of them; yields how many are done and how many there are."""
-        ordered = sorted(prompts)
-        ids = [self.ids(prompt) for prompt in ordered]
+        ordered = sorted(texts)
+        ids = [list(chain.from_iterable(self._parts(text))) for text in ordered]
         for batch in _packed(list(zip(ordered, ids, strict=True)), list(map(len, ids)), CHUNK_TOKENS):
             lengths = [len(one) for _, one in batch]
             with self.torch.inference_mode():
                 x = self.embedding[self.torch.tensor(list(chain.from_iterable(one for _, one in batch)))]
                 parts = self._through(x, lengths, 0, self.recipe.frozen).split(lengths)
-            self.kept |= {prompt: part.clone() for (prompt, _), part in zip(batch, parts, strict=True)}
+            self.kept |= {text: part.clone() for (text, _), part in zip(batch, parts, strict=True)}
             yield len(self.kept), len(ordered)
 
-    def logits(self, prompts: Sequence[str]) -> Any:
-        """(prompts, 3) of the three digits as the next token."""
-        hidden = [self.kept[prompt] for prompt in prompts]
-        out = self._through(
-            self.torch.cat(hidden), [len(one) for one in hidden], self.recipe.frozen, self.recipe.layers
-        )
-        return self._normed(out, self.last_norm).float() @ self.digits.T
+    def _losses(self, batch: Sequence[Shown]) -> tuple[Any, Any]:
+        """(batch,) of the scores, and (batch,) of the reasons, a token's on average; zeros where there are none."""
+        torch = self.torch
+        cross_entropy = torch.nn.functional.cross_entropy
+        hidden = [self.kept[one.text] for one in batch]
+        ends: list[int] = []
+        before: list[int] = []
+        reasons: list[int] = []
+        whose: list[int] = []
+        start = 0
+        for k, (one, rows) in enumerate(zip(batch, hidden, strict=True)):
+            prompt, _, reason = self._parts(one.text)
+            ends.append(start + len(prompt) - 1)
+            start += len(rows)
+            before += range(start - len(reason) - 1, start - 1)
+            reasons += reason
+            whose += [k] * len(reason)
+        wanted = torch.tensor(ends + before)
+        out = self._through(torch.cat(hidden), list(map(len, hidden)), self.recipe.frozen, self.recipe.layers, wanted)
+        out = self._normed(out, self.last_norm)
+        said = out[: len(batch)].float() @ self.digits.T
+        of_scores = cross_entropy(said, torch.tensor([one.score for one in batch]), reduction="none")
+        if not reasons:
+            return of_scores, torch.zeros(len(batch))
+        words = (out[len(batch) :] @ self.embedding.T).float()
+        of_words = cross_entropy(words, torch.tensor(reasons), reduction="none")
+        owners = torch.tensor(whose)
+        of_reasons = torch.zeros(len(batch)).index_add(0, owners, of_words)
+        return of_scores, of_reasons / torch.bincount(owners, minlength=len(batch)).clamp(min=1)
 
-    def _through(self, x: Any, lengths: list[int], first: int, end: int) -> Any:
-        """Through layers first..end; the judge's last layer gives the prompts' last tokens only, (prompts, width)."""
+    def _through(self, x: Any, lengths: list[int], first: int, end: int, wanted: Any = None) -> Any:
+        """Through layers first..end; of the judge's last layer the wanted rows of x only, (wanted, width)."""
         torch, shape = self.torch, self.shape
         functional = torch.nn.functional
         at = torch.cat([torch.arange(n) for n in lengths])
@@ -238,8 +285,7 @@ class _Learner:
             ]
             o = torch.cat(seen, 1).transpose(0, 1).reshape(-1, shape.width)
             if n == self.recipe.layers - 1:
-                ends = torch.tensor(lengths).cumsum(0) - 1
-                o, x = o[ends], x[ends]
+                o, x = o[wanted], x[wanted]
             x = x + self._linear(o, n, "output")
             gate, up = self._linear(self._normed(x, layer["inner_norm"]), n, "gate_up").chunk(2, -1)
             x = x + self._linear(functional.silu(gate) * up, n, "down")
@@ -256,19 +302,16 @@ class _Learner:
         return self.torch.nn.functional.rms_norm(x, (x.shape[-1],), weights, self.shape.epsilon)
 
     def step(self, batch: Sequence[Shown], rate: float) -> float:
-        """The loss of the batch, from before the step."""
-        torch = self.torch
+        """The scores' loss of the batch, from before the step."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        prompts, scores, counts = zip(*batch, strict=True)
-        losses = torch.nn.functional.cross_entropy(self.logits(prompts), torch.tensor(scores), reduction="none")
-        weights = torch.tensor(counts)
-        loss = (losses * weights).sum() / weights.sum()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.named.values(), 1.0)
+        weights = self.torch.tensor([one.counts for one in batch])
+        of_scores, of_reasons = ((losses * weights).sum() / weights.sum() for losses in self._losses(batch))
+        (of_scores + self.recipe.reason_count * of_reasons).backward()
+        self.torch.nn.utils.clip_grad_norm_(self.named.values(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return float(loss.detach())
+        return float(of_scores.detach())
 
     def adapter(self) -> dict[str, np.ndarray[Any, np.dtype[np.float32]]]:
         return {name: p.detach().numpy() for name, p in self.named.items()}
