@@ -160,10 +160,7 @@ def _counts(records: Sequence[GoldRecord]) -> NDArray[np.float64]:
     n = Counter((record.origin, record.score) for record in records)
     n_real = sum(record.origin == "real" for record in records)
     return np.array(
-        [
-            n_real / (3 * n[record.origin, record.score]) if record.origin == "real" else 1.0
-            for record in records
-        ]
+        [n_real / (3 * n[record.origin, record.score]) if record.origin == "real" else 1.0 for record in records]
     )
 
 
