@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scsafety.cli.run import cluster_of
+from scsafety.cli.options import cluster_of
 from scsafety.cluster import Cluster, connected
 from scsafety.errors import ConfigError
 from tests.program import said, scsafety

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scsafety.cli import annotate, bank, compare, judges, models, runs, suite, verify
+from scsafety.cli import annotate, bank, compare, judges, models, outputs, run, runs, suite, verify
 from scsafety.cli.doctor import doctor
-from scsafety.cli.run import register
 from scsafety.errors import ScsafetyError
 
 if TYPE_CHECKING:
@@ -25,7 +24,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-register(app)
+run.register(app)
+outputs.register(app)
 judges.register(app)
 annotate.register(app)
 compare.register(app)

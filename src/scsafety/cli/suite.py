@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scsafety.cli.console import table_console
-from scsafety.cli.run import (
+from scsafety.cli.options import (
     Concurrency,
     Executor,
     JudgeConcurrency,
@@ -20,7 +20,6 @@ from scsafety.cli.run import (
     Rpm,
     Timeout,
     Tpm,
-    carry_out_plans,
     cluster_of,
     fields,
     names,
@@ -28,6 +27,7 @@ from scsafety.cli.run import (
     text_or_file,
     wanted_models,
 )
+from scsafety.cli.watched import carry_out_plans
 from scsafety.errors import ScsafetyError
 
 if TYPE_CHECKING:
