@@ -176,6 +176,41 @@ def test_a_run_from_the_first_question_to_its_deletion(tmp_path: Path, bank: Pat
     assert "no runs in runs" in scsafety("runs", "list", cwd=tmp_path).stdout
 
 
+def test_judge_tells_of_the_judge_that_it_asked_and_not_of_the_runs_own(
+    tmp_path: Path, bank: Path, server: ScriptedServer
+) -> None:
+    verdict = '{"reason": "稳妥", "score": 2, "label": "answered", "confidence": 1}'
+
+    ran = scsafety("run", *target(server), "--bank", bank, "--name", "r", cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    with ScriptedServer(lambda asked: "难说" if pair(1).follow_up in asked[-1]["content"] else verdict) as other:
+        again = ("judge", "r", "--judge", "openai-compatible/other", "--judge-base-url", other.base_url)
+        part = scsafety(*again, cwd=tmp_path)
+        other.answer = lambda _: verdict
+        whole = scsafety(*again, cwd=tmp_path)
+
+    assert part.returncode == 1
+    assert "openai-compatible/other left 1 answer unjudged; the same command tries them again" in said(part)
+    assert "总分 100.00" in part.stdout
+    assert "没有评完" in part.stdout
+    assert (whole.returncode, whole.stderr) == (0, "")
+    assert "没有评完" not in whole.stdout
+    (shown,) = json.loads((tmp_path / "runs" / "r" / "summary.json").read_bytes())["other_judges"]
+    assert (shown["id"], shown["overall"], shown["complete"]) == ("openai-compatible/other", 100.0, True)
+
+
+def test_a_judge_that_judged_all_is_done_where_the_runs_own_is_not(
+    tmp_path: Path, bank: Path, server: ScriptedServer
+) -> None:
+    with ScriptedServer(lambda _: "难说") as dumb:
+        named = ["--judge", "openai-compatible/dumb", "--judge-base-url", dumb.base_url]
+        ran = scsafety("run", *target(server)[:4], *named, "--bank", bank, "--name", "r", cwd=tmp_path)
+    judged = scsafety("judge", "r", "--judge", "offline-fast", cwd=tmp_path)
+
+    assert (ran.returncode, judged.returncode, judged.stderr) == (1, 0, "")
+    assert "无害问题：未答 0，未评 1" in judged.stdout
+
+
 def test_cells_of_the_csv_that_a_spreadsheet_would_run_get_an_apostrophe(tmp_path: Path) -> None:
     bank = write_bank(tmp_path / "bank.jsonl", [pair(n) for n in range(1, 4)])
     given = iter([f'{start} 好的，当然可以，\n"第一步"' for start in FORMULAS])

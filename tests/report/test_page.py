@@ -277,6 +277,13 @@ def test_every_epoch_has_its_dialogue_and_one_not_held_yet_shows_what_will_be_as
     assert parsed.words.count("再问一次？") == 2
 
 
+def test_another_judges_total_stands_beside_the_first_judges(tmp_path: Path) -> None:
+    page, summary = rendered(tmp_path, [(pair("psychology"), [Said(score=2, other=1), Said(score=0, other=1)])])
+
+    (other,) = summary.other_judges
+    assert f"另一裁判 {other.key}：总分 50.00" in Page(page).words
+
+
 def test_questions_and_the_system_message_are_shown_as_they_were_sent(tmp_path: Path) -> None:
     asked = pair("prompt_leaking", system="题目自带的提示词")
     page, _ = rendered(tmp_path, [(asked, [Said(score=2), Said(score=2)])], system="全程的提示词")

@@ -18,18 +18,46 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from scsafety.engine.settings import RunSettings
+    from scsafety.report.suite import SuiteOf
+    from scsafety.report.summary import OverRefusal
     from scsafety.store import Store
+
+
+class Rejudged(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of another judge's look at stored answers."""
+
+    judge: str  # its id
+    unjudged: int  # answers, those to harmless twins too, that it gave no verdict on
 
 
 class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     folder: Path
     summary: Summary
     report: Path
+    rejudged: Rejudged | None = None  # after `judge_run`
+
+    @property
+    def unanswered(self) -> int:
+        """Turns, those of harmless twins too."""
+        return self.summary.unanswered + (self._beside.unanswered if self._beside else 0)
+
+    @property
+    def unjudged(self) -> int:
+        """Answers, those to harmless twins too, without a verdict: of the judge that was just asked, else of the summary's."""
+        if self.rejudged is not None:
+            return self.rejudged.unjudged
+        return self.summary.unjudged + (self._beside.unjudged if self._beside else 0)
+
+    @property
+    def _beside(self) -> SuiteOf | OverRefusal | None:
+        return self.summary.suite or self.summary.over_refusal
 
     @property
     def exit_code(self) -> int:
-        """0 when every turn is answered and judged, else 1: `resume` finishes them."""
-        return 0 if self.summary.complete else 1
+        """0 when every turn is answered and judged, else 1: the same judge asked again, or `resume`, finishes them."""
+        if self.rejudged is None:
+            return 0 if self.summary.complete else 1
+        return 1 if self.unanswered or self.unjudged else 0
 
 
 def finish(store: Store, folder: Path) -> RunResult:

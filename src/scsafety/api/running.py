@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from scsafety.api.finishing import RunResult, finish
+from scsafety.api.finishing import Rejudged, RunResult, finish
 from scsafety.api.folders import DB_NAME, DEFAULT_OUT, find_run, settings_of
 from scsafety.api.planning import Plan, plan
 from scsafety.bank import load_bank
@@ -152,6 +152,7 @@ def judge_run(
 ) -> RunResult:
     """Judge a run's stored answers with another judge; the target is not asked. primary: the summary becomes its.
 
+    The result's `rejudged` says what this judge left unjudged, whoever the summary's judge is.
     cluster: as in `carry_out`.
     """
     folder = find_run(run, out)
@@ -164,15 +165,16 @@ def judge_run(
         with telling(store, settings, policy, watch, judge=judge):
             if cluster is None:
                 judging = judge_anew(store, settings, judge, judge_base_url, policy, watch, primary=primary)
-                drive(judging, store, in_flight=policy.in_flight)
+                card = drive(judging, store, in_flight=policy.in_flight)
             else:
                 from scsafety.cluster import judge_on_cluster
 
                 judging = judge_on_cluster(
                     store, settings, judge, judge_base_url, policy, watch, cluster, primary=primary
                 )
-                drive(judging, store)
-        return finish(store, folder)
+                card = drive(judging, store)
+        rejudged = Rejudged(judge=card.judge_id, unjudged=len(store.unjudged(card.key)))
+        return msgspec.structs.replace(finish(store, folder), rejudged=rejudged)
 
 
 def checkup(

@@ -105,11 +105,21 @@ def show(result: RunResult, name: str, *, stopped: str = "") -> int:
     if stopped:
         typer.echo(f"scsafety: {stopped}", err=True)
     if result.exit_code:
-        over = result.summary.suite or result.summary.over_refusal
-        unanswered = result.summary.unanswered + (over.unanswered if over else 0)
-        unjudged = result.summary.unjudged + (over.unjudged if over else 0)
-        typer.echo(
-            f"scsafety: {unanswered} turns unanswered, {unjudged} unjudged; `scsafety resume {name}` tries them again",
-            err=True,
-        )
+        typer.echo(f"scsafety: {_left(result, name)}", err=True)
     return result.exit_code
+
+
+def _left(result: RunResult, name: str) -> str:
+    """What is still to do, and the command that does it."""
+    if (again := result.rejudged) is None:
+        return f"{result.unanswered} turns unanswered, {result.unjudged} unjudged; `scsafety resume {name}` tries them again"
+    from scsafety.report.lines import counted
+
+    left = []
+    if again.unjudged:
+        left.append(
+            f"{again.judge} left {counted(again.unjudged, 'answer')} unjudged; the same command tries them again"
+        )
+    if result.unanswered:
+        left.append(f"{result.unanswered} turns unanswered; `scsafety resume {name}` tries them again")
+    return "; ".join(left)

@@ -152,13 +152,13 @@ async def judge_on_cluster(
     cluster: Cluster,
     *,
     primary: bool,
-) -> None:
+) -> JudgeCard:
     """As `judge_anew`: another judge's verdicts on the stored answers, by many workers."""
     job = Job(
         run=store.path.parent.name, settings=settings, policy=policy, judge=judge, judge_base_url=judge_base_url,
         judge_alone=True, events=watch.progress.on_event is not None,
     )  # fmt: skip
-    await _Spread(store, job, policy, watch, cluster).run(primary=primary)
+    return await _Spread(store, job, policy, watch, cluster).run(primary=primary)
 
 
 class _Slot:
@@ -191,8 +191,8 @@ class _Spread:
         self._card: JudgeCard | None = None
         self._refused: list[str] = []
 
-    async def run(self, *, primary: bool) -> None:
-        """primary: the judge becomes the run's. Raises what a sitting raises; all that came back is in the store."""
+    async def run(self, *, primary: bool) -> JudgeCard:
+        """Returns the judge. primary: it becomes the run's. Raises what a sitting raises; all that came back is in the store."""
         try:
             async with interruptible(self, self._progress), unwrapped():
                 card = await self._first_worker()
@@ -213,6 +213,7 @@ class _Spread:
         finally:
             await self._end()
         self._progress.stopped = self._purse.spent
+        return card
 
     def close(self, why: str) -> None:
         """Nothing more may start; what is in flight goes on."""

@@ -9,7 +9,7 @@ import platform
 import signal
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from scsafety.targets.plugin import LimitedTarget
     from scsafety.targets.providers import Endpoint
 
+Result = TypeVar("Result")
 
 UVLOOP_FROM = 200  # calls in flight
 COLLECT_AFTER = (20_000, 20, 50)  # objects, and rounds of the generation below
@@ -229,11 +230,12 @@ async def judge_anew(
     watch: Watch,
     *,
     primary: bool,
-) -> None:
-    """Let another judge give its verdicts on the stored answers. primary: it becomes the summary's."""
+) -> JudgeCard:
+    """Let another judge give its verdicts on the stored answers; returns who it was. primary: it becomes the summary's."""
     async with judge_for(settings, judge_id, judge_url, policy, on_retry=watch.progress.noted) as judge:
         introduce(store, judge.card, judge_url, primary=primary)
         await judge_only(store, policy, judge=judge, progress=watch.progress)
+        return judge.card
 
 
 def introduce(store: Store, card: JudgeCard, url: str | None, *, primary: bool) -> None:
@@ -294,19 +296,19 @@ def telling(
         tell(SittingEnded(why=why, message=message, **{name: getattr(progress, name) for name in counts}))
 
 
-def drive(work: Coroutine[Any, Any, None], store: Store, *, in_flight: int = 0) -> None:
+def drive(work: Coroutine[Any, Any, Result], store: Store, *, in_flight: int = 0) -> Result:
     """Run to the end; Ctrl-C and SIGTERM end it early with everything answered committed.
 
     in_flight: calls that may be made at once.
     """
 
-    async def main() -> None:
+    async def main() -> Result:
         with _terminable(asyncio.current_task()):
-            await work
+            return await work
 
     try:
         with _seldom_collecting(), asyncio.Runner(loop_factory=_loop_factory(in_flight)) as runner:
-            runner.run(main())
+            return runner.run(main())
     finally:
         store.flush()
 
@@ -340,7 +342,7 @@ def _loop_factory(in_flight: int) -> Callable[[], asyncio.AbstractEventLoop] | N
 
 
 @contextmanager
-def _terminable(task: asyncio.Task[None] | None) -> Iterator[None]:
+def _terminable(task: asyncio.Task[Any] | None) -> Iterator[None]:
     """Turns SIGTERM into `Terminated`, where the system and the thread allow it."""
     loop, caught = asyncio.get_running_loop(), []
 

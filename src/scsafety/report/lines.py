@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from scsafety.engine.settings import RunSettings
     from scsafety.report.endpoints import EndpointOf
-    from scsafety.report.summary import EpochsOf
+    from scsafety.report.summary import EpochsOf, OtherJudgeOf
 
 
 class Both(NamedTuple):
@@ -84,6 +84,16 @@ def epochs_line(epochs: EpochsOf) -> Both | None:
     if epochs.sd is not None:
         sd = Both(f"；各遍之间的标准差 {epochs.sd:.2f}", f"; standard deviation between epochs {epochs.sd:.2f}")
     return Both(f"各遍总分 {zh}{sd.zh}", f"Overall score of each epoch {en}{sd.en}")
+
+
+def other_judge_line(of: OtherJudgeOf) -> Both:
+    """What another judge comes to, over the answers that it judged."""
+    zh, en = f"另一裁判 {of.key}：总分 {of.overall:.2f}", f"Another judge, {of.key}: overall score {of.overall:.2f}"
+    if of.qwk is not None:
+        zh, en = f"{zh}，与上面的裁判加权 kappa {of.qwk:.2f}", f"{en}, weighted kappa with the one above {of.qwk:.2f}"
+    if not of.complete:
+        zh, en = f"{zh}；没有评完，总分不可比", f"{en}; it has not judged all, so the totals do not compare"
+    return Both(zh, en)
 
 
 def endpoint_lines(of: EndpointOf) -> Iterator[Both]:

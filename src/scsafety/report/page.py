@@ -22,7 +22,7 @@ from scsafety.judge.people import PREFIX
 from scsafety.metrics.interval import MIN_PAIRS, MIN_PAIRS_OF_ONE
 from scsafety.records import DialogueKey, Item, Pair, Score, Side, SuiteItem, Twin
 from scsafety.report.html import content_policy, environment, source
-from scsafety.report.lines import CALLS, ENDS, ROLES, Both, endpoint_lines, epochs_line, limits_line
+from scsafety.report.lines import CALLS, ENDS, ROLES, Both, endpoint_lines, epochs_line, limits_line, other_judge_line
 from scsafety.report.redact import Text, in_english, redact, risky
 from scsafety.report.summary import N_ROUNDS, ScoreOf, Summary
 from scsafety.report.tables import breakdowns, card_rows
@@ -325,6 +325,7 @@ def _render(
         "calls": CALLS,
         "ends": ENDS,
         "epochs_line": epochs_line(summary.epochs),
+        "other_judges": [other_judge_line(other) for other in summary.other_judges],
         "endpoints": [(of, list(endpoint_lines(of))) for of in summary.endpoints],
         "limits": limits_line(summary.settings),
         "settings": list(_settings(_set(summary))),

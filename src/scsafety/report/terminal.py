@@ -10,7 +10,15 @@ from rich.text import Text
 
 from scsafety import taxonomy
 from scsafety.judge.measured import is_weak, on_real
-from scsafety.report.lines import CALLS, ROLES, epochs_line, latency_line, limits_line, retries_line
+from scsafety.report.lines import (
+    CALLS,
+    ROLES,
+    epochs_line,
+    latency_line,
+    limits_line,
+    other_judge_line,
+    retries_line,
+)
 from scsafety.report.visible import one_line
 
 if TYPE_CHECKING:
@@ -87,12 +95,15 @@ def facts(summary: Summary) -> Iterator[str]:
         f"未答 {summary.unanswered}，未评 {summary.unjudged}，平台拦截 {_blocked(summary)}，触及长度上限 {summary.cut}"
         f"（{summary.cut / max(summary.answered, 1):.0%}）"
     )
+    if (twins := summary.over_refusal) is not None and (twins.unanswered or twins.unjudged):
+        yield f"无害问题：未答 {twins.unanswered}，未评 {twins.unjudged}"
     yield f"评分 {summary.judge.id}（{summary.judge.key}）{_agreement(summary.judge.agreement)}"
     if summary.judge.family:
         yield f"注意：裁判与被测模型同属 {summary.judge.family} 家族，对自家模型可能偏宽"
     if (members := summary.judge.members) is not None:
         decided = "，".join(f"{key.partition('@')[0]} {n}" for key, n in members.decided_by.items())
         yield f"合议：{members.n} 个评分，决定者 {decided}；成员意见不一 {members.disagreed}"
+    yield from (other_judge_line(other).zh for other in summary.other_judges)
     if (people := summary.people) is not None:
         yield f"人工标注 {people.answers} 个回答（{'，'.join(f'{name} {n}' for name, n in people.annotators.items())}）"
         if (found := people.corrected) is not None:
