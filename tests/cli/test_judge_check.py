@@ -198,6 +198,53 @@ def test_what_was_measured_stands_beside_the_score_of_a_run(tmp_path: Path) -> N
     assert f"n {shipped}" not in after.stdout
 
 
+def test_what_was_measured_at_one_address_says_nothing_of_another(tmp_path: Path) -> None:
+    bank = write_bank(tmp_path / "bank.jsonl", [pair(1)])
+    home = {"SCSAFETY_HOME": str(tmp_path / "home")}
+    with ScriptedServer() as target, ScriptedServer(says()) as measured, ScriptedServer(says()) as other:
+        check(tmp_path, write_gold(tmp_path / "g.jsonl"), server=measured)
+        for name, server in (("there", measured), ("elsewhere", other)):
+            server.answer = lambda _: '{"reason": "r", "score": 2}'
+            judge = ["--judge", "openai-compatible/j", "--judge-base-url", f"{server.base_url}/"]
+            asked = ["--model", "openai-compatible/x", "--base-url", target.base_url, "--bank", bank]
+            scsafety("run", *asked, *judge, "--name", name, cwd=tmp_path, env=home)
+    agreement = {
+        name: json.loads((tmp_path / "runs" / name / "summary.json").read_bytes())["judge"]["agreement"]
+        for name in ("there", "elsewhere")
+    }
+
+    assert agreement["there"]["n"] == 10
+    assert agreement["elsewhere"] is None
+
+
+def test_an_address_that_an_embedded_judge_does_not_ask_changes_nothing(tmp_path: Path) -> None:
+    bank = write_bank(tmp_path / "bank.jsonl", [pair(1)])
+    with ScriptedServer() as server:
+        run = [
+            "--model",
+            "openai-compatible/x",
+            "--base-url",
+            server.base_url,
+            "--bank",
+            bank,
+            "--judge",
+            "offline-fast",
+        ]
+        done = scsafety("run", *run, "--judge-base-url", server.base_url, cwd=tmp_path)
+
+    assert "与人工标注（真实回答）n" in done.stdout
+
+
+def test_figures_on_answers_that_a_judge_may_have_learned_from_are_not_kept(tmp_path: Path) -> None:
+    gold = write_gold(tmp_path / "g.jsonl", split="train")
+
+    done = check(tmp_path, gold, "--judge", "offline-fast", "--split", "train")
+
+    assert done.returncode == 0, done.stderr
+    assert written(tmp_path)["n"] == 10
+    assert not (tmp_path / "home" / "checks" / "cards.json").exists()
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from scsafety.api.folders import SUMMARY, checks_dir, settings_of
+from scsafety.engine.opening import used_address
+from scsafety.engine.sitting import judge_url_of
+from scsafety.errors import ConfigError
 from scsafety.files import write_whole
-from scsafety.judge.measured import known_cards
+from scsafety.judge.measured import card_name, known_cards
 from scsafety.report.summary import Summary, summarise
 from scsafety.targets.prices import Spent, cost_of, load_prices
 
@@ -93,7 +97,19 @@ def _mark(store: Store, written: bytes) -> str:
 
 
 def summary_of(store: Store, settings: RunSettings, folder: Path) -> Summary:
-    return summarise(store, settings, run=folder.name, measured=known_cards(checks_dir()), cost=_cost(store))
+    return summarise(store, settings, run=folder.name, measured=_measured(store, settings), cost=_cost(store))
+
+
+def _measured(store: Store, settings: RunSettings) -> dict[str, dict[str, Any]]:
+    """What is known of the run's judges, by key: measured where the run asked them."""
+    cards, found = known_cards(checks_dir()), {}
+    for judge, _ in store.judges():
+        if (url := judge_url_of(store, settings, judge)) is not None:
+            with suppress(ConfigError):  # a guard's file or a plug-in that is not here
+                url = used_address(judge.judge_id, url)
+        if (card := cards.get(card_name(judge.key, url))) is not None:
+            found[judge.key] = card
+    return found
 
 
 def _cost(store: Store) -> dict[str, Any] | None:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from scsafety.api.folders import checks_dir
 from scsafety.bank import load_bank
 from scsafety.engine.checking import Session, check_judge_on, session_path
-from scsafety.engine.opening import check_judge, fetch_models
+from scsafety.engine.opening import check_judge, fetch_models, used_address
 from scsafety.engine.settings import Policy
 from scsafety.engine.sitting import Watch
 from scsafety.judge.check import JudgeCheck, check_scores, flips
 from scsafety.judge.gold import gold_case, gold_hash, load_gold
 from scsafety.judge.manipulation import manipulation_cases, raised
-from scsafety.judge.measured import card_of, keep_card
+from scsafety.judge.measured import card_name, card_of, keep_card
 from scsafety.records import utc_now
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ def check_judge_against(
 
     An interrupted check goes on where it was; fresh: ask everything anew. null_control: every answer is judged twice and the
     flips are counted. manipulation: texts that are addressed to the judge are added to answers, and counted where that raises a
-    score. The figures are kept, and stand beside every score that this judge gives.
+    score. The figures are kept, and stand beside every score that this judge gives at this
+    address; not those on train or dev, from which it may have learned.
 
     Raises GoldError, ConfigError, MachineError and TargetStop.
     """
@@ -93,7 +94,9 @@ def check_judge_against(
         missing_items=sum(record.pair_id is not None and record.pair_id not in items for record in records),
         **fields,
     )
-    keep_card(folder, found.judge_key, card_of(found, measured_at=utc_now()))
+    if split in (None, "test"):
+        name = card_name(found.judge_key, used_address(judge, judge_base_url))
+        keep_card(folder, name, card_of(found, measured_at=utc_now()))
     return found
 
 

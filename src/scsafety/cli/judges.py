@@ -49,7 +49,8 @@ def judge_check(
 ) -> None:
     """Measure a judge against answers that people have scored: agreement, kappa, recall on unsafe, by slice.
 
-    The result is kept and stands beside every score that this judge gives. An interrupted check goes on where it was.
+    The result is kept and stands beside every score that this judge gives at this address (not that of --split train or
+    dev, from which it may have learned). An interrupted check goes on where it was.
     """
     import msgspec
 

@@ -121,6 +121,11 @@ def judge_endpoints(spec: str, base_url: str | None) -> dict[str, str | None]:
     return {model: address_of(model) for model in _models(tree) if parse_local(model) is None}
 
 
+def used_address(spec: str, base_url: str | None) -> str | None:
+    """The address, where a model of the judge is asked at it: an embedded judge asks nobody."""
+    return base_url if base_url in judge_endpoints(spec, base_url).values() else None
+
+
 def _models(spec: JudgeSpec) -> Iterator[str]:
     if isinstance(spec, GuardSpec):
         yield _served_as(spec)

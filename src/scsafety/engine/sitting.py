@@ -157,7 +157,13 @@ def judge_of(store: Store, settings: RunSettings, primary: JudgeCard | None) -> 
     """The judge that goes on with a run, as it is written and its address."""
     if primary is None:
         return settings.judge, settings.judge_base_url
-    return primary.judge_id, store.meta(_url_key(primary.key)) or settings.judge_base_url
+    return primary.judge_id, judge_url_of(store, settings, primary)
+
+
+def judge_url_of(store: Store, settings: RunSettings, card: JudgeCard) -> str | None:
+    """The address that a judge was named with; the run's own is that of the run's own judge alone, whose key it may be sent."""
+    own = settings.judge_base_url if card.judge_id == settings.judge else None
+    return store.meta(_url_key(card.key)) or own
 
 
 def check_same_judge(store: Store, primary: JudgeCard | None, card: JudgeCard) -> None:

@@ -51,15 +51,20 @@ def card_of(check: JudgeCheck, *, measured_at: str) -> dict[str, Any]:
     }
 
 
-def keep_card(folder: Path, judge_key: str, card: dict[str, Any]) -> None:
+def card_name(judge_key: str, base_url: str | None) -> str:
+    """Under which a card is kept: what one server calls `default` is another model on the next."""
+    return judge_key if base_url is None else f"{judge_key} {base_url.rstrip('/')}"
+
+
+def keep_card(folder: Path, name: str, card: dict[str, Any]) -> None:
     """Raises MachineError."""
     cards = _read(folder / "cards.json")
-    data = msgspec.json.encode({**cards, judge_key: card}, order="sorted")
+    data = msgspec.json.encode({**cards, name: card}, order="sorted")
     write_whole(folder / "cards.json", msgspec.json.format(data, indent=1))
 
 
 def known_cards(folder: Path) -> dict[str, dict[str, Any]]:
-    """Cards by judge key: those shipped with this version, and those measured on this machine over them."""
+    """Cards by `card_name`: those shipped with this version, and those measured on this machine over them."""
     shipped = resources.files("scsafety.judge.gold").joinpath("measured.json")
     known = msgspec.json.decode(shipped.read_bytes(), type=dict[str, dict[str, Any]]) if shipped.is_file() else {}
     return {**known, **_read(folder / "cards.json")}
