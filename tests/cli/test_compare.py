@@ -17,6 +17,9 @@ from scsafety.report.junit import junit_xml
 from scsafety.report.leaderboard import read_standing, tables_of
 from tests.program import scsafety
 from tests.report.build import Said, built_run, pair
+from tests.scripted_server import ScriptedServer
+from tests.small_bank import pair as small_pair
+from tests.small_bank import write_bank
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -146,6 +149,19 @@ def test_two_judges_cannot_be_compared(tmp_path: Path) -> None:
 
     assert done.returncode == 2
     assert "judge both by one" in done.stderr
+
+
+def test_judges_of_one_name_at_two_addresses_are_told_apart(tmp_path: Path) -> None:
+    bank = write_bank(tmp_path / "bank.jsonl", [small_pair(1)])
+    verdict = '{"reason": "稳妥", "score": 2, "confidence": 1}'
+    with ScriptedServer() as target, ScriptedServer(lambda _: verdict) as one, ScriptedServer(lambda _: verdict) as two:
+        asked = ["--model", "openai-compatible/x", "--base-url", target.base_url, "--bank", bank]
+        for name, at in (("a", one), ("b", two), ("c", one)):
+            judge = ["--judge", "openai-compatible/j", "--judge-base-url", at.base_url]
+            assert scsafety("run", *asked, *judge, "--name", name, cwd=tmp_path).returncode == 0
+
+    assert "裁判地址 judge address 不同" in compare(tmp_path).stdout
+    assert "不同" not in scsafety("compare", "a", "c", cwd=tmp_path).stdout
 
 
 @pytest.mark.parametrize("missing", ["a", "b"])

@@ -312,7 +312,9 @@ def _address(provider: Provider, model: str, given: str | None, environ: Mapping
         return provider.base_url, None
     else:
         how = f"export {provider.base_url_var}=https://... or " if provider.base_url_var else ""
-        raise ConfigError(f"{provider.id} has no address of its own: {how}give a base URL (--base-url, for a judge --judge-base-url)")
+        raise ConfigError(
+            f"{provider.id} has no address of its own: {how}give a base URL (--base-url, for a judge --judge-base-url)"
+        )
     if provider.api_version_var is None:
         return base, None
     return _azure_address(base, model, environ.get(provider.api_version_var, "").strip(), provider.api_version_var)
