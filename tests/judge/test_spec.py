@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from scsafety.errors import ConfigError
-from scsafety.judge.families import family_of
+from scsafety.judge.families import families_of, family_of
 from scsafety.judge.spec import (
     CombinedSpec,
     GuardSpec,
@@ -84,3 +84,21 @@ def test_the_models_that_must_be_at_hand_are_found_inside() -> None:
 )
 def test_a_family_is_known_by_the_models_name(model: str, family: str | None) -> None:
     assert family_of(model) == family
+
+
+@pytest.mark.parametrize(
+    ("judge", "families"),
+    [
+        ("offline-fast", set()),
+        ("offline", {"Qwen 通义千问"}),
+        ("offline:my-judge", {"Qwen 通义千问"}),
+        ("deepseek/deepseek-chat*3", {"DeepSeek 深度求索"}),
+        ("guard:qwen3guard/served-so", {"Qwen 通义千问"}),
+        ("guard:llama-guard", {"Llama", "Qwen 通义千问"}),  # which leaves 1 against 2 to `offline`
+        ("guard:/qwen/not-here.toml", {"Qwen 通义千问"}),
+        ("cascade:offline-fast@0.9,zhipu/glm-4-plus", {"GLM 智谱"}),
+        ("panel:offline,openai/gpt-4o,openai-compatible/mine", {"Qwen 通义千问", "GPT"}),
+    ],
+)
+def test_a_judge_is_of_the_families_of_all_that_have_a_say_in_it(judge: str, families: set[str]) -> None:
+    assert families_of(parse_judge(judge)) == families

@@ -7,6 +7,19 @@ arXiv:2306.05685, section 3.3, self-enhancement).
 from __future__ import annotations
 
 import re
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from scsafety.errors import ConfigError
+from scsafety.judge.guard import load_guard
+from scsafety.judge.spec import GuardSpec, members_of, models_of, networks_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scsafety.judge.spec import JudgeSpec
+
+OFFLINE_BASE = "qwen2.5-coder"  # what every judge of `judge-train` is made from
 
 FAMILIES: dict[str, re.Pattern[str]] = {
     name: re.compile(pattern, re.IGNORECASE)
@@ -43,3 +56,20 @@ def family_of(model: str) -> str | None:
     """
     name = model.removeprefix("openai-compatible/")
     return next((family for family, pattern in FAMILIES.items() if pattern.search(name)), None)
+
+
+def families_of(judge: JudgeSpec) -> frozenset[str]:
+    """The families of all that have a say in a judge: models, guards, and what an offline judge is made from."""
+    known = (family_of(model) for model in [*models_of(judge), *_guards_of(judge)])
+    base = (family_of(OFFLINE_BASE) for _ in networks_of(judge))
+    return frozenset(family for family in (*known, *base) if family is not None)
+
+
+def _guards_of(judge: JudgeSpec) -> Iterator[str]:
+    if isinstance(judge, GuardSpec):
+        if judge.model is not None:
+            yield judge.model
+        with suppress(ConfigError):  # a file that is not here
+            yield load_guard(judge.guard).model
+    for member in members_of(judge):
+        yield from _guards_of(member)

@@ -21,9 +21,9 @@ from scsafety import taxonomy
 from scsafety.engine.settings import RunSettings  # noqa: TC001 (msgspec reads the fields' types)
 from scsafety.judge.check import as_slice
 from scsafety.judge.combined import Members, read_members
-from scsafety.judge.families import family_of
+from scsafety.judge.families import families_of, family_of
 from scsafety.judge.people import PREFIX, PeopleAgreement, agreement_of, consensus, read_note
-from scsafety.judge.spec import models_of, parse_judge
+from scsafety.judge.spec import parse_judge
 from scsafety.metrics.agreement import agreement, count, figures
 from scsafety.metrics.corrected import Corrected, corrected_mean
 from scsafety.metrics.interval import Interval, board_intervals, share_interval
@@ -429,14 +429,13 @@ def _judge_of(
     if card is None:
         return JudgeOf("none", "none", None, "no judge has judged this run yet")
     measured = agreement.get(card.key)
-    families = {family_of(model) for model in models_of(parse_judge(card.judge_id))}
     family = family_of(target)
     return JudgeOf(
         card.judge_id,
         card.key,
         measured,
         None if measured else "agreement with people not measured yet",
-        family if family in families else None,
+        family if family in families_of(parse_judge(card.judge_id)) else None,
         _members_of(members),
     )
 
