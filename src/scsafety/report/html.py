@@ -13,7 +13,7 @@ import jinja2
 from markupsafe import Markup
 
 from scsafety.report import lazy
-from scsafety.report.lines import counted
+from scsafety.report.lines import counted, latin
 from scsafety.report.visible import visible
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def environment() -> jinja2.Environment:
         share=_share,
         thousands=_thousands,
         counted=counted,
+        latin=latin,
     )
     return environment
 

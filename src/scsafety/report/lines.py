@@ -56,6 +56,15 @@ def counted(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
+def latin(name: str) -> str:
+    """A family's name for English pages: what stands before its Chinese one.
+
+    >>> latin("Qwen 通义千问"), latin("GPT")
+    ('Qwen', 'GPT')
+    """
+    return name.partition(" ")[0]
+
+
 def limits_line(settings: RunSettings) -> Both | None:
     """The limits of an attack, those that its strategy has; None: the run is not adaptive."""
     limits = settings.attack
