@@ -59,8 +59,6 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def exit_code(self) -> int:
         """0 when every turn is answered and judged, else 1: the same judge asked again, or `resume`, finishes them."""
-        if self.rejudged is None:
-            return 0 if self.summary.complete else 1
         return 1 if self.unanswered or self.unjudged else 0
 
 
@@ -101,15 +99,15 @@ def summary_of(store: Store, settings: RunSettings, folder: Path) -> Summary:
 
 
 def _measured(store: Store, settings: RunSettings) -> dict[str, dict[str, Any]]:
-    """What is known of the run's judges, by key: measured where the run asked them."""
-    cards, found = known_cards(checks_dir()), {}
-    for judge, _ in store.judges():
-        if (url := judge_url_of(store, settings, judge)) is not None:
-            with suppress(ConfigError):  # a guard's file or a plug-in that is not here
-                url = used_address(judge.judge_id, url)
-        if (card := cards.get(card_name(judge.key, url))) is not None:
-            found[judge.key] = card
-    return found
+    """What is known of the run's primary judge, by its key: measured where the run asked it."""
+    judge = store.primary_judge()
+    if judge is None:
+        return {}
+    if (url := judge_url_of(store, settings, judge)) is not None:
+        with suppress(ConfigError):  # a guard's file or a plug-in that is not here
+            url = used_address(judge.judge_id, url)
+    card = known_cards(checks_dir()).get(card_name(judge.key, url))
+    return {judge.key: card} if card is not None else {}
 
 
 def _cost(store: Store) -> dict[str, Any] | None:

@@ -44,8 +44,8 @@ def check_judge_against(
 
     An interrupted check goes on where it was; fresh: ask everything anew. null_control: every answer is judged twice and the
     flips are counted. manipulation: texts that are addressed to the judge are added to answers, and counted where that raises a
-    score. The figures are kept, and stand beside every score that this judge gives at this
-    address; not those on train or dev, from which it may have learned.
+    score. The figures are kept, and stand beside every score that this judge gives at this address; not those on train or dev,
+    from which it may have learned.
 
     Raises GoldError, ConfigError, MachineError and TargetStop.
     """

@@ -78,6 +78,10 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
         """The models that are asked beside the judge: the target, and an attacker where there is one."""
         return (self.model,) if self.attacker is None else (self.model, self.attacker)
 
+    def address_of(self, judge_id: str) -> str | None:
+        """`judge_base_url`, for the judge that the run was begun with alone: the key of another must not be sent there."""
+        return self.judge_base_url if judge_id == self.judge else None
+
     def __post_init__(self) -> None:
         if self.epochs < 1:
             raise ConfigError(f"--epochs {self.epochs}: give 1 or more")

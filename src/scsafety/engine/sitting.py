@@ -161,9 +161,8 @@ def judge_of(store: Store, settings: RunSettings, primary: JudgeCard | None) -> 
 
 
 def judge_url_of(store: Store, settings: RunSettings, card: JudgeCard) -> str | None:
-    """The address that a judge was named with; the run's own is that of the run's own judge alone, whose key it may be sent."""
-    own = settings.judge_base_url if card.judge_id == settings.judge else None
-    return store.meta(_url_key(card.key)) or own
+    """The address that a judge was named with, with `judge` or with the run."""
+    return store.meta(_url_key(card.key)) or settings.address_of(card.judge_id)
 
 
 def check_same_judge(store: Store, primary: JudgeCard | None, card: JudgeCard) -> None:

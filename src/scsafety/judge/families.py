@@ -60,9 +60,8 @@ def family_of(model: str) -> str | None:
 
 def families_of(judge: JudgeSpec) -> frozenset[str]:
     """The families of all that have a say in a judge: models, guards, and what an offline judge is made from."""
-    known = (family_of(model) for model in [*models_of(judge), *_guards_of(judge)])
-    base = (family_of(OFFLINE_BASE) for _ in networks_of(judge))
-    return frozenset(family for family in (*known, *base) if family is not None)
+    names = [*models_of(judge), *_guards_of(judge), *(OFFLINE_BASE for _ in networks_of(judge))]
+    return frozenset(family for name in names if (family := family_of(name)) is not None)
 
 
 def _guards_of(judge: JudgeSpec) -> Iterator[str]:

@@ -207,7 +207,10 @@ def _notes(a: Summary, b: Summary) -> list[str]:
         "采样 sampling": (a.settings.sampling, b.settings.sampling),
         "追问策略 strategy": (a.settings.strategy, b.settings.strategy),
         "遍数 epochs": (a.settings.epochs, b.settings.epochs),
-        "裁判地址 judge address": (_judge_address(a), _judge_address(b)),  # one name there may be two models
+        "裁判地址 judge address": (
+            a.settings.address_of(a.judge.id),
+            b.settings.address_of(b.judge.id),
+        ),  # one name there may be two models
     }
     notes = [f"{name} 不同" for name, (one, two) in unlike.items() if one != two]
     notes += [f"{one.run} 不完整：未答 {one.unanswered}，未评 {one.unjudged}" for one in (a, b) if not one.complete]
@@ -216,11 +219,6 @@ def _notes(a: Summary, b: Summary) -> list[str]:
     elif is_weak(a.judge.agreement):
         notes.append("裁判与人工标注的一致性低，分数只供冒烟测试")
     return notes
-
-
-def _judge_address(of: Summary) -> str | None:
-    """Of the judge that the run began with; another's is not in its settings."""
-    return of.settings.judge_base_url if of.judge.id == of.settings.judge else None
 
 
 def is_worse(one: Difference) -> bool:

@@ -10,15 +10,7 @@ from rich.text import Text
 
 from scsafety import taxonomy
 from scsafety.judge.measured import is_weak, on_real
-from scsafety.report.lines import (
-    CALLS,
-    ROLES,
-    epochs_line,
-    latency_line,
-    limits_line,
-    other_judge_line,
-    retries_line,
-)
+from scsafety.report.lines import CALLS, ROLES, epochs_line, latency_line, limits_line, other_judge_line, retries_line
 from scsafety.report.visible import one_line
 
 if TYPE_CHECKING:
